@@ -1,0 +1,2 @@
+//! The `rir` command.
+fn main() {}
