@@ -1,7 +1,11 @@
 //! rir: a deep-learning engine for ResNet in ResNet.
 
 pub mod data;
+pub mod device;
 pub mod error;
+pub mod graph;
+pub mod nn;
+pub mod ops;
 pub mod random;
 
 pub use error::{Error, Result};

@@ -1,0 +1,11 @@
+//! Networks: descriptions, the model zoo, and how a description becomes a graph and initial weights.
+
+pub mod description;
+pub mod initialise;
+pub mod network;
+pub mod zoo;
+
+pub use description::{Body, Description, Family, Form, Group, Head, Layer, Projection};
+pub use initialise::initial_parameters;
+pub use network::{Options, Purpose, build};
+pub use zoo::by_name;

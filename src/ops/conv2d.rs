@@ -1,0 +1,234 @@
+//! Two-dimensional convolution, with ResNet Init's identity and a layer's statistics as epilogues.
+
+use super::{Backward, Operation, Shortcut, ShortcutBackward, elements, expect_inputs, expect_shape, nhwc};
+use crate::error::Result;
+use crate::graph::shape_error;
+use crate::graph::value::{Role, Shape, Value, ValueId};
+
+/// What happens to an output element while it is still in registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Epilogue {
+    /// Nothing: it is stored.
+    #[default]
+    None,
+    /// It is stored, and enters its channel's mean and variance, taken of the value as stored (training).
+    Statistics,
+    /// `scale[k] * z + shift[k]`, then an outer shortcut is added, then ReLU (evaluation: batch norm is folded).
+    ScaleShift {
+        /// Adds one more input, of the output's shape.
+        outer: bool,
+        /// Ends with ReLU.
+        relu: bool,
+    },
+}
+
+/// `z[n, p, q, k] = sum over r, s, c of x[n, p*stride + r - pad, q*stride + s - pad, c] w[k, r, s, c]`, and E.
+///
+/// Where `identity > 0` the effective filter is W + E (paper: "ResNet Init"): the first `identity` channels of x,
+/// subsampled, are added in the accumulator. Inputs: x [N H W C], w [K R S C]; with [`Epilogue::ScaleShift`] also
+/// [2 K] (scale, shift) and, with `outer`, [N P Q K]. Outputs: z [N P Q K]; with [`Epilogue::Statistics`] also
+/// [2 K] (mean, biased variance).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Conv2d {
+    /// Step between filter positions.
+    pub stride: usize,
+    /// Zero pixels on each side.
+    pub pad: usize,
+    /// Channels that E copies: 0 in an ordinary convolution.
+    pub identity: usize,
+    /// What is done with z before it is stored.
+    pub epilogue: Epilogue,
+}
+
+impl Conv2d {
+    /// A convolution whose output is `1/stride` as large, for an odd filter of `size` x `size`.
+    pub fn same(size: usize, stride: usize) -> Self {
+        Self { stride, pad: size / 2, ..Self::default() }
+    }
+    /// Output extent along one dimension; `None` where the filter does not fit.
+    pub fn output_extent(&self, input: usize, filter: usize) -> Option<usize> {
+        (input + 2 * self.pad).checked_sub(filter).map(|room| room / self.stride + 1)
+    }
+    /// The identity E as the shortcut it is.
+    pub fn shortcut(&self, channels: usize) -> Shortcut {
+        Shortcut::new(self.stride, channels, self.identity)
+    }
+
+    /// Extents of z for these inputs.
+    fn output(&self, x: &Value, w: &Value) -> Result<Shape> {
+        let [n, h, width, c] = nhwc(x, "the input")?;
+        let [k, r, s, wc] = w
+            .shape
+            .dims4()
+            .ok_or_else(|| shape_error(format!("the filter must be [K R S C], got {}", w.shape)))?;
+        if wc != c {
+            return Err(shape_error(format!("the filter reads {wc} channels, the input has {c}")));
+        }
+        if self.stride == 0 || self.pad >= r.max(s) {
+            return Err(shape_error(format!("stride {} and padding {} do not fit", self.stride, self.pad)));
+        }
+        let (Some(p), Some(q)) = (self.output_extent(h, r), self.output_extent(width, s)) else {
+            return Err(shape_error(format!("a {r}x{s} filter does not fit a {h}x{width} image")));
+        };
+        let z = Shape::from([n, p, q, k]);
+        if self.identity > 0 {
+            let subsampled = (h.div_ceil(self.stride), width.div_ceil(self.stride));
+            if (p, q) != subsampled || self.identity > k.min(c) {
+                return Err(shape_error("the identity needs an odd filter with padding (size - 1) / 2"));
+            }
+        }
+        Ok(z)
+    }
+}
+
+/// Multiply-adds of the whole problem, zero padding counted as the published tables do.
+fn multiply_adds(z: &Value, w: &Value) -> u64 {
+    elements(z) / w.shape.0[0] as u64 * elements(w)
+}
+
+/// Elements that E adds to.
+fn identity_adds(z: &Value, identity: usize) -> u64 {
+    z.shape.rows() as u64 * identity as u64
+}
+
+impl Operation for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+    fn infer(&self, inputs: &[&Value]) -> Result<Vec<(Shape, Role)>> {
+        let extra = match self.epilogue {
+            Epilogue::ScaleShift { outer, .. } => 1 + usize::from(outer),
+            _ => 0,
+        };
+        expect_inputs(inputs, 2 + extra)?;
+        let z = self.output(inputs[0], inputs[1])?;
+        let pair = Shape::from([2, z.channels()]);
+        if extra > 0 {
+            expect_shape(inputs[2], &pair, "scale and shift")?;
+        }
+        if extra > 1 {
+            expect_shape(inputs[3], &z, "the outer shortcut")?;
+        }
+        let mut outputs = vec![(z, Role::Activation)];
+        if self.epilogue == Epilogue::Statistics {
+            outputs.push((pair, Role::Exact));
+        }
+        Ok(outputs)
+    }
+    fn input_roles(&self, inputs: &[&Value]) -> Vec<Role> {
+        let roles = [Role::Activation, Role::Activation, Role::Exact, Role::Activation];
+        roles[..inputs.len()].to_vec()
+    }
+    /// Differentiation comes before fusion, so E and the epilogues are separate nodes then.
+    fn gradient(&self, back: &mut Backward<'_>) -> Result<Vec<Option<ValueId>>> {
+        if self.identity > 0 || self.epilogue != Epilogue::None {
+            return Err(shape_error("differentiate before fusing: a fused conv2d has no gradient rule"));
+        }
+        let (dz, x, w) = (back.dy()?, back.inputs[0], back.inputs[1]);
+        let data = Conv2dDataGrad { conv: *self, input: back.graph.shape(x).clone(), addend: Addend::None };
+        let weight = Conv2dWeightGrad { conv: *self, filter: back.graph.shape(w).clone() };
+        Ok(vec![back.when_wanted(0, data.into(), &[dz, w])?, back.when_wanted(1, weight.into(), &[x, dz])?])
+    }
+    fn flops(&self, inputs: &[&Value], outputs: &[&Value]) -> u64 {
+        let z = outputs[0];
+        let epilogue = match self.epilogue {
+            Epilogue::None => 0,
+            Epilogue::Statistics => super::batch_norm::statistics_flops(z),
+            Epilogue::ScaleShift { outer, .. } => elements(z) * (2 + u64::from(outer)),
+        };
+        2 * multiply_adds(z, inputs[1]) + identity_adds(z, self.identity) + epilogue
+    }
+}
+
+/// What the data gradient's epilogue adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Addend {
+    /// Nothing.
+    #[default]
+    None,
+    /// A tensor of the output's shape: gradients that arrive on other ways.
+    Tensor,
+    /// `dy` where its mask bit is set: the outer shortcut's gradient, masked by the block's ReLU on the fly.
+    Masked,
+}
+
+/// `dx = conv_transposed(dz, w) + E^T dz (+ addend)`.
+///
+/// Inputs: dz [N P Q K], w [K R S C]; with [`Addend::Tensor`] one [N H W C]; with [`Addend::Masked`] dy [N H W C] and
+/// its mask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conv2dDataGrad {
+    /// The forward convolution.
+    pub conv: Conv2d,
+    /// Extents of its input, N H W C.
+    pub input: Shape,
+    /// What else is added.
+    pub addend: Addend,
+}
+
+impl Conv2dDataGrad {
+    /// The transpose of E, as the operation of its own that it is before fusion.
+    pub fn shortcut_backward(&self, channels: usize, copied: usize) -> ShortcutBackward {
+        let shortcut = Shortcut::new(self.conv.stride, channels, copied);
+        ShortcutBackward { shortcut, input: self.input.clone() }
+    }
+}
+
+impl Operation for Conv2dDataGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_data_grad"
+    }
+    fn infer(&self, inputs: &[&Value]) -> Result<Vec<(Shape, Role)>> {
+        let extra = match self.addend {
+            Addend::None => 0,
+            Addend::Tensor => 1,
+            Addend::Masked => 2,
+        };
+        expect_inputs(inputs, 2 + extra)?;
+        let x = Value { shape: self.input.clone(), ..inputs[0].clone() };
+        let z = Conv2d { epilogue: Epilogue::None, ..self.conv }.output(&x, inputs[1])?;
+        expect_shape(inputs[0], &z, "dz")?;
+        for addend in &inputs[2..] {
+            expect_shape(addend, &self.input, "the addend")?;
+        }
+        Ok(vec![(self.input.clone(), Role::Activation)])
+    }
+    fn input_roles(&self, inputs: &[&Value]) -> Vec<Role> {
+        let roles = [Role::Activation, Role::Activation, Role::Activation, Role::Mask];
+        roles[..inputs.len()].to_vec()
+    }
+    fn flops(&self, inputs: &[&Value], outputs: &[&Value]) -> u64 {
+        let added = if self.addend == Addend::None { 0 } else { elements(outputs[0]) };
+        2 * multiply_adds(inputs[0], inputs[1]) + identity_adds(inputs[0], self.conv.identity) + added
+    }
+}
+
+/// `dw[k, r, s, c] = sum over n, p, q of dz[n, p, q, k] x[n, p*stride + r - pad, q*stride + s - pad, c]`.
+///
+/// E is constant: it has no part in this. Inputs: x [N H W C], dz [N P Q K].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conv2dWeightGrad {
+    /// The forward convolution.
+    pub conv: Conv2d,
+    /// Extents of the filter, K R S C.
+    pub filter: Shape,
+}
+
+impl Operation for Conv2dWeightGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+    fn infer(&self, inputs: &[&Value]) -> Result<Vec<(Shape, Role)>> {
+        expect_inputs(inputs, 2)?;
+        let w = Value { shape: self.filter.clone(), ..inputs[0].clone() };
+        let z = Conv2d { epilogue: Epilogue::None, ..self.conv }.output(inputs[0], &w)?;
+        expect_shape(inputs[1], &z, "dz")?;
+        Ok(vec![(self.filter.clone(), Role::Exact)])
+    }
+    fn input_roles(&self, _: &[&Value]) -> Vec<Role> {
+        vec![Role::Activation; 2]
+    }
+    fn flops(&self, inputs: &[&Value], outputs: &[&Value]) -> u64 {
+        2 * multiply_adds(inputs[1], outputs[0])
+    }
+}
