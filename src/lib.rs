@@ -7,5 +7,6 @@ pub mod graph;
 pub mod nn;
 pub mod ops;
 pub mod random;
+pub mod text;
 
 pub use error::{Error, Result};
