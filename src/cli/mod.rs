@@ -1,0 +1,67 @@
+//! The command line: one file a subcommand. No arithmetic here.
+
+mod devices;
+mod inspect;
+mod model;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::{Output, note};
+use rir::error::Result;
+
+/// Train, evaluate and take apart ResNet in ResNet (RiR) and its siblings, without a framework
+#[derive(Parser)]
+#[command(
+    name = "rir",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  rir train                                    train rir-32 on CIFAR-10 if it is there, else on synthetic images
+  rir train --model rir-18-wide --data cifar10 --recipe paper
+  rir eval runs/rir-32                         accuracy, by class, and what is taken for what
+  rir predict cat.jpg --checkpoint runs/rir-32
+  rir inspect rir-18-wide                      layers, parameters, multiply-adds
+
+Exit codes:
+  0 done          3 data set or image     5 file system           7 device missing or failed,
+  2 usage         4 model or checkpoint   6 training diverged       or a check failed"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(inspect::Args),
+    Devices(devices::Args),
+}
+
+/// Runs the command that the process' arguments name.
+pub fn main() -> ExitCode {
+    // A mistake in the arguments, --help and --version end the process here.
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            note(format_args!("error: {e}"));
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let mut out = Output::new();
+    let result = match command {
+        Command::Inspect(args) => inspect::run(args, &mut out),
+        Command::Devices(args) => devices::run(args, &mut out),
+    };
+    // What was printed before an error is still worth seeing.
+    let printed = out.finish();
+    result.and(printed)
+}
