@@ -5,11 +5,14 @@
 //! becomes a network's input; [`Loader`] prepares batches in the background. Every random choice is a pure
 //! function of (seed, purpose, epoch, sample), so a resumed run, and any device, sees the same batches.
 
+mod archive;
 mod augment;
+mod cifar;
 mod dataset;
 mod loader;
 mod normalise;
 mod order;
+mod pickle;
 pub mod split;
 
 pub use augment::{Augment, AugmentDraw, Border, write_sample};
