@@ -1,5 +1,6 @@
 //! Devices: they own the State and the workspaces, and run plans node by node.
 
+pub mod cpu;
 pub mod cuda;
 pub mod select;
 
@@ -10,7 +11,7 @@ use crate::graph::{Plan, Region, Segment, ValueId};
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepInputs {
     /// The optimiser's learning rate.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
 }
 
 /// A plan that a device has loaded.

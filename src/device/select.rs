@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::Device;
 use super::cuda::{self, Card};
+use crate::device::cpu::CpuDevice;
 use crate::error::{Error, Result, unknown};
 use crate::graph::{Precision, StateLayout};
 
@@ -68,8 +69,7 @@ impl Choice {
     /// As [`Choice::check`], or if there is not enough memory.
     pub fn open(self, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
         self.check()?;
-        let _ = (layout, precision);
-        Err(Error::device("stub"))
+        Ok(Box::new(CpuDevice::new(layout, precision)?))
     }
 }
 
