@@ -6,7 +6,9 @@ pub mod error;
 pub mod graph;
 pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod random;
 pub mod text;
+pub mod train;
 
 pub use error::{Error, Result};
