@@ -1,9 +1,15 @@
 //! The command line: one file a subcommand. No arithmetic here.
 
 mod devices;
+mod eval;
+mod init;
 mod inspect;
 mod model;
 mod output;
+mod predict;
+mod setup;
+mod trace;
+mod train;
 
 use std::process::ExitCode;
 
@@ -38,7 +44,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Train(Box<train::Args>),
+    Eval(eval::Args),
+    Predict(predict::Args),
     Inspect(inspect::Args),
+    Init(init::Args),
+    Trace(trace::Args),
     Devices(devices::Args),
 }
 
@@ -58,6 +69,11 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let mut out = Output::new();
     let result = match command {
+        Command::Train(args) => train::run(*args, &mut out),
+        Command::Eval(args) => eval::run(args, &mut out),
+        Command::Predict(args) => predict::run(args, &mut out),
+        Command::Init(args) => init::run(args, &mut out),
+        Command::Trace(args) => trace::run(args, &mut out),
         Command::Inspect(args) => inspect::run(args, &mut out),
         Command::Devices(args) => devices::run(args, &mut out),
     };

@@ -7,6 +7,8 @@ use rir::error::{Error, Result};
 use rir::nn::{self, Description, Form, Projection};
 use serde::de::DeserializeOwned;
 
+use super::setup::Trained;
+
 /// Changes to a network, shared by the commands that build one.
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Changes to the network")]
@@ -65,6 +67,13 @@ pub struct Model {
 impl Model {
     /// A name of the zoo, a TOML file, a run folder or a checkpoint.
     pub fn find(model: &str) -> Result<Self> {
+        let path = Path::new(model);
+        let is_known = nn::zoo::NAMES.contains(&model);
+        if !is_known && (path.is_dir() || path.extension().is_some_and(|e| e == "safetensors")) {
+            let info = Trained::find(path)?.checkpoint.info;
+            let (image, classes) = (Some(info.image), Some(info.classes.len()));
+            return Ok(Self { description: info.model, image, classes });
+        }
         Ok(Self { description: description(model)?, image: None, classes: None })
     }
 }
