@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use super::batch_norm::{combine_statistics, partial_statistics};
 use super::element::{Element, Real};
 use super::indirect::{Convolve, Direction, Extents, Indirection, pack, widened};
+use super::mask;
 use super::memory::Buffer;
+use super::tile::MAX_WIDTH;
 use crate::ops::{Addend, Epilogue};
 
 thread_local! {
@@ -133,22 +135,25 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
                 let from = (y / stride * q + x / stride) * k + first;
                 let e_row = if copied > 0 { &source[from..from + copied] } else { &[] };
                 let whole = n * h * w * c + at;
-                for i in 0..sums.len() {
-                    let mut sum = sums[i];
-                    if let Some(e) = e_row.get(i) {
-                        sum += *e;
+                let mut row = [T::Acc::default(); MAX_WIDTH];
+                let row = &mut row[..sums.len()];
+                row.copy_from_slice(sums);
+                row.iter_mut().zip(e_row).for_each(|(row, e)| *row += *e);
+                match addend {
+                    Addend::None => {}
+                    Addend::Tensor => {
+                        row.iter_mut().zip(&d.addend[whole..]).for_each(|(row, a)| *row += a.load());
                     }
-                    match addend {
-                        Addend::None => {}
-                        Addend::Tensor => sum += d.addend[whole + i].load(),
-                        Addend::Masked => {
-                            if d.mask[(whole + i) / 8] >> ((whole + i) % 8) & 1 == 1 {
-                                sum += d.addend[whole + i].load();
-                            }
+                    Addend::Masked => {
+                        let mut gates = [0; MAX_WIDTH];
+                        let gates = &mut gates[..row.len()];
+                        mask::expand(d.mask, whole, gates);
+                        for ((row, a), gate) in row.iter_mut().zip(&d.addend[whole..]).zip(gates) {
+                            *row += if *gate != 0 { a.load() } else { T::Acc::default() };
                         }
                     }
-                    dx[i] = T::store(sum);
                 }
+                dx.iter_mut().zip(&*row).for_each(|(dx, row)| *dx = T::store(*row));
             };
             Arch::new().dispatch(Convolve { indirection: &indirection, source, packed, finish });
         });

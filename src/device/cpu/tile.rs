@@ -19,6 +19,9 @@ use super::element::Real;
 /// Widest panel, in vectors.
 pub const MAX_VECTORS: usize = 3;
 
+/// Widest panel, in channels: 16 lanes are the widest vector there is.
+pub const MAX_WIDTH: usize = MAX_VECTORS * 16;
+
 /// Lanes of this machine's widest vectors.
 pub fn lanes<T: Real>() -> usize {
     struct Lanes<T>(PhantomData<T>);
