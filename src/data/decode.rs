@@ -14,14 +14,16 @@ const MAX_SIDE: u32 = 32_768;
 /// Bytes that decoding one file may take.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Decodes an image file (PNG, JPEG, BMP, GIF, TIFF or WebP, told by its content) as (`height`, `width`, 3) bytes.
+/// Decodes an image file (PNG, JPEG, BMP, GIF, TIFF or WebP, told by its content) as (`height`, `width`, 3)
+/// bytes.
 ///
-/// The image is turned upright as its camera noted, shrunk or enlarged (without distortion) until it just covers the
-/// size, and its centre is cut out. An image of that size already keeps its pixels. Transparency is ignored; of an
-/// animation the first frame is taken.
+/// The image is turned upright as its camera noted, shrunk or enlarged (without distortion) until it just
+/// covers the size, and its centre is cut out. An image of that size already keeps its pixels. Transparency
+/// is ignored; of an animation the first frame is taken.
 ///
 /// # Errors
-/// When the file cannot be opened, is no image, is damaged, or is larger than 32,768 pixels a side or 512 MiB.
+/// When the file cannot be opened, is no image, is damaged, or is larger than 32,768 pixels a side or 512
+/// MiB.
 pub fn decode_image(path: &Path, height: usize, width: usize) -> Result<Vec<u8>> {
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
     let reader = reader.map_err(|error| Error::io("open", path, &error))?;
@@ -54,8 +56,8 @@ fn cover(image: DynamicImage, height: u32, width: u32) -> DynamicImage {
         return image;
     }
     let (from_height, from_width) = (u64::from(image.height()), u64::from(image.width()));
-    // The part of the image with the wanted proportions, to the nearest pixel, is cut out first: an image a thousand
-    // times as long as high need not be enlarged as a whole.
+    // The part of the image with the wanted proportions, to the nearest pixel, is cut out first: an image a
+    // thousand times as long as high need not be enlarged as a whole.
     let (tall, wide) = (u64::from(height), u64::from(width));
     let nearest = |a: u64, b: u64, c: u64| ((2 * a * b + c) / (2 * c)).max(1);
     let (cut_height, cut_width) = if from_height * wide >= from_width * tall {
@@ -121,6 +123,20 @@ mod tests {
     }
 
     #[test]
+    fn photographs_are_turned_upright() {
+        // Red on the left, blue on the right, and the camera's note that the left is up.
+        let image =
+            RgbImage::from_fn(32, 16, |x, _| if x < 16 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) });
+        let mut bytes = encode(&image, ImageFormat::Jpeg);
+        let exif =
+            b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        bytes.splice(2..2, exif.iter().copied());
+        let upright = decode_bytes(&bytes, 32, 16).unwrap();
+        assert!(upright[0] > 200 && upright[2] < 50, "red above: {:?}", &upright[..3]);
+        assert!(upright[32 * 16 * 3 - 1] > 200, "blue below");
+    }
+
+    #[test]
     fn grey_and_transparent_images_become_colour() {
         let mut bytes = Cursor::new(vec![]);
         image::GrayImage::from_pixel(2, 2, image::Luma([77])).write_to(&mut bytes, ImageFormat::Png).unwrap();
@@ -151,13 +167,14 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
         #[test]
         fn a_damaged_image_is_read_or_refused(
-            which in 0usize..6, at in proptest::prelude::any::<proptest::sample::Index>(), kind in 0..4, byte in 0u8..
+            which in 0usize..6, at in proptest::prelude::any::<proptest::sample::Index>(),
+            kind in 0..4, byte in 0u8..
         ) {
             let format = [
-                ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::Tiff, ImageFormat::WebP,
+                ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp,
+                ImageFormat::Gif, ImageFormat::Tiff, ImageFormat::WebP,
             ][which];
             let mut bytes = encode(&gradient(9, 8), format);
             let at = at.index(bytes.len());

@@ -32,8 +32,8 @@ type Classes = BTreeMap<String, Vec<PathBuf>>;
 
 /// Reads `root/CLASS/*` or `root/{train,test}/CLASS/*` as images of `size` (height, width).
 ///
-/// Classes and files are ordered by name. Without `train` and `test` folders, `test_share` of the images is held out
-/// for testing, drawn from `seed`; the record then says which.
+/// Classes and files are ordered by name. Without `train` and `test` folders, `test_share` of the images is
+/// held out for testing, drawn from `seed`; the record then says which.
 pub(super) fn read(
     root: &Path,
     size: (usize, usize),
@@ -43,6 +43,7 @@ pub(super) fn read(
     let mut skipped = Vec::new();
     let (train_root, test_root) = (root.join("train"), root.join("test"));
     let (names, train, test, record) = if train_root.is_dir() && test_root.is_dir() {
+        skipped.extend(entries(root)?.into_iter().filter(|path| *path != train_root && *path != test_root));
         let train = scan(&train_root, &mut skipped)?;
         let test = scan(&test_root, &mut skipped)?;
         same_classes(root, &train, &test)?;
@@ -82,8 +83,8 @@ fn scan(root: &Path, skipped: &mut Vec<PathBuf>) -> Result<Classes> {
                 skipped.push(file);
             } else if file.is_dir() {
                 return Err(Error::data(format!(
-                    "{} is a folder inside a class; a class folder holds its images directly, and a ready-made split \
-                     has folders named train and test",
+                    "{} is a folder inside a class; a class folder holds its images directly, and a \
+                     ready-made split has folders named train and test",
                     file.display()
                 )));
             } else if is_image(&file) {
@@ -124,8 +125,8 @@ fn check(root: &Path, classes: &Classes, least: usize) -> Result<Vec<String>> {
     match classes.len() {
         0 => {
             return Err(Error::data(format!(
-                "{place} holds no data set; looked for CIFAR-10 or CIFAR-100 (their files, folders or .tar.gz) and for \
-                 a folder of images for each class"
+                "{place} holds no data set; looked for CIFAR-10 or CIFAR-100 (their files, folders or \
+                 .tar.gz) and for a folder of images for each class"
             )));
         }
         1 => {

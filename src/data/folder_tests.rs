@@ -43,6 +43,9 @@ fn a_ready_made_split_is_kept() {
     let red = |images: &Images| (0..images.len()).map(|i| images.image(i)[0]).collect::<Vec<_>>();
     assert_eq!((red(&set.train), red(&set.test)), (vec![2, 3, 4], vec![5, 6]));
     assert_eq!((set.train.height, set.train.width), (2, 3));
+    write(folder.path(), &[("val/犬/z.png", 7)]);
+    let note = load(folder.path()).unwrap().0.note.unwrap();
+    assert!(note.starts_with("1 file was not an image and was skipped (") && note.contains("val"), "{note}");
 }
 
 #[test]
@@ -77,13 +80,10 @@ fn junk_is_skipped_and_counted() {
     fs::create_dir(folder.path().join("__MACOSX")).unwrap();
     let (set, _) = load(folder.path()).unwrap();
     assert_eq!(set.train.len() + set.test.len(), 4);
-    let note = set.note.unwrap();
-    assert!(note.starts_with("5 files were not images and were skipped (such as "), "{note}");
-    assert_eq!(note_of_one(), "1 file was not an image and was skipped (x/readme.txt)");
-}
-
-fn note_of_one() -> String {
-    note(&[PathBuf::from("x/readme.txt")]).unwrap()
+    let five = set.note.unwrap();
+    assert!(five.starts_with("5 files were not images and were skipped (such as "), "{five}");
+    let one = note(&[PathBuf::from("x/readme.txt")]).unwrap();
+    assert_eq!(one, "1 file was not an image and was skipped (x/readme.txt)");
 }
 
 #[test]

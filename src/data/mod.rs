@@ -1,7 +1,7 @@
 //! Data sets: reading, splitting, augmenting and loading them.
 //!
-//! A [`Dataset`] is two [`Images`] (training and test) as bytes in memory.
-//! [`load`] finds and reads one; [`split`] takes validation sets and subsets from it; [`Normaliser`] and [`Augment`] say how a byte image
+//! A [`Dataset`] is two [`Images`] (training and test) as bytes in memory. [`load`] finds and reads one;
+//! [`split`] takes validation sets and subsets from it; [`Normaliser`] and [`Augment`] say how a byte image
 //! becomes a network's input; [`Loader`] prepares batches in the background. Every random choice is a pure
 //! function of (seed, purpose, epoch, sample), so a resumed run, and any device, sees the same batches.
 

@@ -8,7 +8,8 @@ use super::synthetic::{TEST, TRAIN};
 use super::{Dataset, SplitRecord, archive, cifar, folder, synthetic};
 use crate::error::{Error, Result, unknown};
 
-/// The seed of the synthetic set: a property of the set, so that runs of different seeds train on the same images.
+/// The seed of the synthetic set: a property of the set, so that runs of different seeds train on the same
+/// images.
 const SYNTHETIC_SEED: u64 = 0;
 
 /// The environment variable that names the folder of data sets.
@@ -38,7 +39,8 @@ impl DataSpec {
         ("cifar100", Self::Cifar100),
     ];
 
-    /// A name, or a path: whatever exists, or holds a slash. (A folder named like a set is reached as `./cifar10`.)
+    /// A name, or a path: whatever exists, or holds a slash. (A folder named like a set is reached as
+    /// `./cifar10`.)
     ///
     /// # Errors
     /// When it is neither; suggests the nearest name.
@@ -108,7 +110,8 @@ pub struct Loaded {
 /// Finds and reads the data set that `spec` asks for.
 ///
 /// # Errors
-/// When it is missing (with the command that fetches it), damaged, or of another size than the network's input.
+/// When it is missing (with the command that fetches it), damaged, or of another size than the network's
+/// input.
 pub fn load(spec: &DataSpec, options: &LoadOptions) -> Result<Loaded> {
     let loaded = match spec {
         DataSpec::Synthetic => load_synthetic(options, "using the built-in synthetic set".into()),
@@ -193,7 +196,8 @@ fn missing(root: &Path, name: &str) -> Error {
     let layouts: Vec<_> = cifar::LAYOUTS.iter().filter(|layout| layout.name == name).collect();
     let looked: Vec<_> = layouts.iter().map(|l| l.folder).chain(layouts.iter().map(|l| l.archive)).collect();
     Error::data(format!(
-        "{name} is not in {} (looked for {}); fetch it with: {} (or set {ROOT_VARIABLE} to the folder that has it)",
+        "{name} is not in {} (looked for {}); fetch it with: {} (or set {ROOT_VARIABLE} to the \
+         folder that has it)",
         root.display(),
         looked.join(", "),
         layouts.first().map_or("", |layout| layout.fetch)

@@ -39,7 +39,8 @@ fn auto_falls_back_to_the_synthetic_set_and_says_so() {
     let loaded = load(&DataSpec::Auto, &small(root.path())).unwrap();
     assert!(loaded.dataset.synthetic && loaded.dataset.train.len() == 20 && loaded.split_record.is_none());
     let expected = format!(
-        "no CIFAR-10 in {}: using the built-in synthetic set; fetch CIFAR-10 with: data-scripts/fetch-cifar.sh 10",
+        "no CIFAR-10 in {}: using the built-in synthetic set; fetch CIFAR-10 with: \
+         data-scripts/fetch-cifar.sh 10",
         root.path().display()
     );
     assert_eq!(loaded.used, expected);

@@ -28,8 +28,8 @@ impl Draw {
         std::array::from_fn(|_| self.between(24.0, 232.0))
     }
 
-    /// The (cosine, sine) of an angle, rational in its half-angle tangent, so without a sine. With tangents to 1 any
-    /// line's direction occurs.
+    /// The (cosine, sine) of an angle, rational in its half-angle tangent, so without a sine. With tangents
+    /// to 1 any line's direction occurs.
     fn direction(&mut self, steepest: f64) -> (f64, f64) {
         let half = self.between(-steepest, steepest);
         let scale = 1.0 / (1.0 + half * half);

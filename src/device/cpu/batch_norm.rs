@@ -83,8 +83,8 @@ pub fn apply<T: Element>(z: &[T], a: &[T::Acc], b: &[T::Acc], batch: usize, y: &
     y.par_chunks_mut(image).zip(z.par_chunks(image)).for_each(|(y, z)| {
         Arch::new().dispatch(|| {
             for (y, z) in y.chunks_exact_mut(a.len()).zip(z.chunks_exact(a.len())) {
-                for i in 0..a.len() {
-                    y[i] = T::store(a[i] * z[i].load() + b[i]);
+                for ((y, z), (a, b)) in y.iter_mut().zip(z).zip(a.iter().zip(b)) {
+                    *y = T::store(*a * z.load() + *b);
                 }
             }
         });
@@ -98,10 +98,10 @@ pub fn partial_reductions<T: Element>(g: &[T], z: &[T], mean: &[T::Acc], partial
     sum.fill(T::Acc::default());
     product.fill(T::Acc::default());
     for (g, z) in g.chunks_exact(c).zip(z.chunks_exact(c)) {
-        for i in 0..c {
-            let g = g[i].load();
-            sum[i] += g;
-            product[i] += g * (z[i].load() - mean[i]);
+        for ((((sum, product), mean), g), z) in sum.iter_mut().zip(&mut *product).zip(mean).zip(g).zip(z) {
+            let g = g.load();
+            *sum += g;
+            *product += g * (z.load() - *mean);
         }
     }
 }
@@ -145,6 +145,17 @@ pub struct Backward<A> {
     pub c: Vec<A>,
 }
 
+impl<A: Real> Backward<A> {
+    /// One row: dz [C] from g and z.
+    #[inline(always)]
+    pub fn row<T: Element<Acc = A>>(&self, g: impl Iterator<Item = A>, z: &[T], dz: &mut [T]) {
+        let constants = self.a.iter().zip(&self.b).zip(&self.c);
+        for (((dz, g), z), ((a, b), c)) in dz.iter_mut().zip(g).zip(z).zip(constants) {
+            *dz = T::store(*a * g + *b * z.load() + *c);
+        }
+    }
+}
+
 /// From statistics [2 C], scale, dshift and dscale [C], and M.
 pub fn backward<A: Real>(stats: &[A], scale: &[A], dshift: &[A], dscale: &[A], count: usize) -> Backward<A> {
     let m = A::from_f64(count as f64);
@@ -161,9 +172,7 @@ pub fn backward_apply<T: Element>(g: &[T], z: &[T], k: &Backward<T::Acc>, batch:
     dz.par_chunks_mut(image).zip(g.par_chunks(image)).zip(z.par_chunks(image)).for_each(|((dz, g), z)| {
         Arch::new().dispatch(|| {
             for ((dz, g), z) in dz.chunks_exact_mut(c).zip(g.chunks_exact(c)).zip(z.chunks_exact(c)) {
-                for i in 0..c {
-                    dz[i] = T::store(k.a[i] * g[i].load() + k.b[i] * z[i].load() + k.c[i]);
-                }
+                k.row(g.iter().map(|g| g.load()), z, dz);
             }
         });
     });

@@ -4,6 +4,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::element::{Element, Real};
+use super::mask;
 use crate::ops::Shortcut;
 
 /// Elements of one task: small enough to stay in a core's cache between reading and writing.
@@ -40,7 +41,19 @@ pub fn relu_backward<T: Element>(dy: &[T], y: &[T], dx: &mut [T]) {
 
 /// `relu_backward` from ReLU's mask.
 pub fn masked<T: Element>(dy: &[T], mask: &[u8], dx: &mut [T]) {
-    map(dx, |i| if mask[i / 8] >> (i % 8) & 1 == 1 { dy[i] } else { T::default() });
+    dx.par_chunks_mut(BLOCK).enumerate().for_each(|(block, dx)| {
+        Arch::new().dispatch(|| {
+            let mut gates = [0; 64];
+            for (row, dx) in dx.chunks_mut(gates.len()).enumerate() {
+                let at = block * BLOCK + row * gates.len();
+                let gates = &mut gates[..dx.len()];
+                mask::expand(mask, at, gates);
+                for ((dx, dy), gate) in dx.iter_mut().zip(&dy[at..]).zip(gates) {
+                    *dx = if *gate != 0 { *dy } else { T::default() };
+                }
+            }
+        });
+    });
 }
 
 /// `cast` between storage types of one arithmetic.

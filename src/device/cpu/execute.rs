@@ -293,21 +293,22 @@ fn two_stream<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
             two_stream::update(views.read(i[0]), &main, &outer, [n, h, w, c], y, mask);
         }
         Op::TwoStreamReduce(_) => {
-            let mut sums: Vec<[&mut [T::Acc]; 2]> =
-                o.chunks(2).map(|pair| [views.take(pair[0]), views.take(pair[1])]).collect();
-            let mut branches: Vec<_> = (sums.iter_mut().zip(i[2..].chunks(2)))
+            let sums: Vec<[&mut [T::Acc]; 2]> =
+                o.chunks(2).map(|v| [views.take(v[0]), views.take(v[1])]).collect();
+            let mut branches: Vec<_> = (sums.into_iter().zip(i[2..].chunks(2)))
                 .map(|([dshift, dscale], v)| {
-                    (views.read::<T>(v[0]), views.read(v[1]), &mut **dshift, &mut **dscale)
+                    let (z, stats) = (views.read::<T>(v[0]), views.read(v[1]));
+                    two_stream::Reduction { z, stats, dshift, dscale }
                 })
                 .collect();
             two_stream::reduce(views.read(i[0]), views.read(i[1]), &mut branches, n, scratch);
         }
         _ => {
             let outputs: Vec<&mut [T]> = o.iter().map(|v| views.take(*v)).collect();
-            let mut branches: Vec<_> = (outputs.into_iter().zip(i[2..].chunks(5)))
-                .map(|(dz, v)| (views.read::<T>(v[0]), backward(graph, views, v), dz))
-                .collect();
-            two_stream::backward(views.read(i[0]), views.read(i[1]), &mut branches, n);
+            for (dz, v) in outputs.into_iter().zip(i[2..].chunks(5)) {
+                let constants = backward(graph, views, v);
+                two_stream::backward(views.read(i[0]), views.read(i[1]), views.read(v[0]), &constants, n, dz);
+            }
         }
     }
 }

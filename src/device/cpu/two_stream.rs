@@ -1,11 +1,20 @@
 //! The two-stream update and its gradient, one pass each over both streams.
 
+use std::cell::RefCell;
+
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::batch_norm::{Affine, Backward, combine_sums, inverse_deviations};
 use super::element::{Element, Real};
+use super::mask;
+use super::memory::Buffer;
 use crate::ops::Shortcut;
+
+thread_local! {
+    /// A row in the arithmetic, and gates.
+    static ROWS: RefCell<[Buffer; 2]> = RefCell::default();
+}
 
 /// Images of one task: so many that a task's mask bits fill whole bytes.
 fn images_a_task(image: usize) -> usize {
@@ -40,133 +49,140 @@ pub fn update<T: Element>(
     mask: &mut [u8],
 ) {
     let image = height * width * c;
-    let group = images_a_task(image).min(batch);
-    let zero = T::Acc::default();
-    let tasks = y.par_chunks_mut(group * image).zip(mask.par_chunks_mut((group * image).div_ceil(8)));
-    tasks.enumerate().for_each(|(task, (y, mask))| {
-        Arch::new().dispatch(|| {
-            let start = task * group * image;
-            let z = &z[start..start + y.len()];
-            for (row, (y, z)) in y.chunks_exact_mut(c).zip(z.chunks_exact(c)).enumerate() {
-                let at = start + row * c;
-                match outer {
-                    Outer::None => {
-                        for i in 0..c {
-                            y[i] = T::store(main.a[i] * z[i].load() + main.b[i]);
+    let task = images_a_task(image).min(batch) * image;
+    y.par_chunks_mut(task).zip(mask.par_chunks_mut(task.div_ceil(8))).enumerate().for_each(
+        |(t, (y, mask))| {
+            ROWS.with_borrow_mut(|[row, gates]| {
+                let (row, gates) = (row.first::<T::Acc>(c), gates.first::<u8>(y.len()));
+                Arch::new().dispatch(|| {
+                    for (r, y) in y.chunks_exact_mut(c).enumerate() {
+                        let at = t * task + r * c;
+                        for ((row, z), (a, b)) in
+                            row.iter_mut().zip(&z[at..at + c]).zip(main.a.iter().zip(&main.b))
+                        {
+                            *row = *a * z.load() + *b;
+                        }
+                        add_outer(outer, at, [height, width, c], row);
+                        for ((y, row), gate) in y.iter_mut().zip(&*row).zip(&mut gates[r * c..]) {
+                            let stored = T::store(*row);
+                            // NaN neither passes nor becomes zero: a diverged network must show.
+                            *gate = u8::from(stored.load() > T::Acc::default());
+                            *y = if stored.load() <= T::Acc::default() { T::default() } else { stored };
                         }
                     }
-                    Outer::Identity(x) => {
-                        let x = &x[at..at + c];
-                        for i in 0..c {
-                            y[i] = T::store(main.a[i] * z[i].load() + main.b[i] + x[i].load());
-                        }
-                    }
-                    Outer::Projection(zp, branch) => {
-                        let zp = &zp[at..at + c];
-                        for i in 0..c {
-                            let p = branch.a[i] * zp[i].load() + branch.b[i];
-                            y[i] = T::store(main.a[i] * z[i].load() + main.b[i] + p);
-                        }
-                    }
-                    Outer::Subsampled(x, s, [h_in, w_in, c_in]) => {
-                        let pixel = at / c;
-                        let (n, h, w) = (pixel / (height * width), pixel / width % height, pixel % width);
-                        let from = ((n * h_in + h * s.stride) * w_in + w * s.stride) * c_in + s.from;
-                        let x = &x[from..from + s.copied];
-                        for i in 0..c {
-                            let e =
-                                if (s.to..s.to + s.copied).contains(&i) { x[i - s.to].load() } else { zero };
-                            y[i] = T::store(main.a[i] * z[i].load() + main.b[i] + e);
-                        }
-                    }
-                }
-            }
-            rectify(y, mask);
-        });
-    });
+                    mask::pack(gates, mask);
+                });
+            });
+        },
+    );
 }
 
-/// ReLU in place, and its mask. A value that rounds to zero does not pass, as its stored form says.
+/// Adds the outer shortcut's channels of the pixel that starts at element `at`.
 #[inline(always)]
-fn rectify<T: Element>(y: &mut [T], mask: &mut [u8]) {
-    let zero = T::default();
-    for (y, mask) in y.chunks_mut(8).zip(mask) {
-        let mut bits = 0;
-        for (bit, y) in y.iter_mut().enumerate() {
-            let passed = y.load() > T::Acc::default();
-            bits |= u8::from(passed) << bit;
-            // NaN neither passes nor becomes zero: a diverged network must show.
-            if y.load() <= T::Acc::default() {
-                *y = zero;
+fn add_outer<T: Element>(
+    outer: &Outer<'_, T>,
+    at: usize,
+    [height, width, c]: [usize; 3],
+    row: &mut [T::Acc],
+) {
+    match outer {
+        Outer::None => {}
+        Outer::Identity(x) => row.iter_mut().zip(&x[at..at + c]).for_each(|(row, x)| *row += x.load()),
+        Outer::Projection(zp, Affine { a, b }) => {
+            for ((row, zp), (a, b)) in row.iter_mut().zip(&zp[at..at + c]).zip(a.iter().zip(b)) {
+                *row += *a * zp.load() + *b;
             }
         }
-        *mask = bits;
+        Outer::Subsampled(x, s, [h_in, w_in, c_in]) => {
+            let pixel = at / c;
+            let (n, h, w) = (pixel / (height * width), pixel / width % height, pixel % width);
+            let from = ((n * h_in + h * s.stride) * w_in + w * s.stride) * c_in + s.from;
+            let x = &x[from..from + s.copied];
+            row[s.to..s.to + s.copied].iter_mut().zip(x).for_each(|(row, x)| *row += x.load());
+        }
     }
 }
 
+/// `g = dy` where the mask is set, else 0, of the elements from `at` on.
 #[inline(always)]
-fn masked<T: Element>(dy: &[T], mask: &[u8], i: usize) -> T::Acc {
-    if mask[i / 8] >> (i % 8) & 1 == 1 { dy[i].load() } else { T::Acc::default() }
+fn masked<T: Element>(dy: &[T], mask: &[u8], at: usize, gates: &mut [u8], g: &mut [T::Acc]) {
+    mask::expand(mask, at, gates);
+    for ((g, dy), gate) in g.iter_mut().zip(&dy[at..at + gates.len()]).zip(&*gates) {
+        let dy = dy.load();
+        *g = if *gate != 0 { dy } else { T::Acc::default() };
+    }
 }
 
-/// `two_stream_reduce`: per branch z, statistics [2 C], and the outputs dshift and dscale [C].
-///
-/// Partials: N x [(1 + branches) C].
+/// One batch norm that the reductions of a masked gradient belong to.
+pub struct Reduction<'a, T: Element> {
+    /// z [N H W C].
+    pub z: &'a [T],
+    /// Its statistics [2 C].
+    pub stats: &'a [T::Acc],
+    /// `sum g` [C].
+    pub dshift: &'a mut [T::Acc],
+    /// `sum g * zhat` [C].
+    pub dscale: &'a mut [T::Acc],
+}
+
+/// `two_stream_reduce`. Partials: N x [(1 + branches) C].
 pub fn reduce<T: Element>(
     dy: &[T],
     mask: &[u8],
-    branches: &mut [(&[T], &[T::Acc], &mut [T::Acc], &mut [T::Acc])],
+    branches: &mut [Reduction<'_, T>],
     batch: usize,
     partials: &mut [T::Acc],
 ) {
-    let (image, c) = (dy.len() / batch, branches[0].2.len());
+    let (image, c) = (dy.len() / batch, branches[0].dshift.len());
     let sums = (1 + branches.len()) * c;
-    let sources: Vec<(&[T], &[T::Acc])> = branches.iter().map(|(z, stats, ..)| (*z, &stats[..c])).collect();
+    let sources: Vec<(&[T], &[T::Acc])> = branches.iter().map(|b| (b.z, &b.stats[..c])).collect();
     partials.par_chunks_mut(sums).take(batch).enumerate().for_each(|(n, partial)| {
-        Arch::new().dispatch(|| {
-            partial.fill(T::Acc::default());
-            let (sum, products) = partial.split_at_mut(c);
-            for at in (n * image..(n + 1) * image).step_by(c) {
-                for i in 0..c {
-                    let g = masked(dy, mask, at + i);
-                    sum[i] += g;
-                    for ((z, mean), product) in sources.iter().zip(products.chunks_exact_mut(c)) {
-                        product[i] += g * (z[at + i].load() - mean[i]);
-                    }
-                }
-            }
-        });
-    });
-    let ones = vec![T::Acc::from_f64(1.0); c];
-    for (b, (_, stats, dshift, dscale)) in branches.iter_mut().enumerate() {
-        let parts = || partials[..batch * sums].chunks_exact(sums);
-        combine_sums(parts().map(|p| &p[..c]), &ones, dshift);
-        let inverse: Vec<T::Acc> = inverse_deviations(stats).collect();
-        combine_sums(parts().map(|p| &p[(1 + b) * c..(2 + b) * c]), &inverse, dscale);
-    }
-}
-
-/// `two_stream_backward`: per branch z, its backward pass, and the output dz.
-pub fn backward<T: Element>(
-    dy: &[T],
-    mask: &[u8],
-    branches: &mut [(&[T], Backward<T::Acc>, &mut [T])],
-    batch: usize,
-) {
-    let image = dy.len() / batch;
-    for (z, k, dz) in branches {
-        let c = k.a.len();
-        dz.par_chunks_mut(image).enumerate().for_each(|(n, dz)| {
+        ROWS.with_borrow_mut(|[row, gates]| {
+            let (g, gates) = (row.first::<T::Acc>(c), gates.first::<u8>(c));
             Arch::new().dispatch(|| {
-                for (row, dz) in dz.chunks_exact_mut(c).enumerate() {
-                    let at = n * image + row * c;
-                    let z = &z[at..at + c];
-                    for i in 0..c {
-                        let g = masked(dy, mask, at + i);
-                        dz[i] = T::store(k.a[i] * g + k.b[i] * z[i].load() + k.c[i]);
+                partial.fill(T::Acc::default());
+                let (sum, products) = partial.split_at_mut(c);
+                for at in (n * image..(n + 1) * image).step_by(c) {
+                    masked(dy, mask, at, gates, g);
+                    sum.iter_mut().zip(&*g).for_each(|(sum, g)| *sum += *g);
+                    for ((z, mean), products) in sources.iter().zip(products.chunks_exact_mut(c)) {
+                        for (((p, g), z), mean) in products.iter_mut().zip(&*g).zip(&z[at..]).zip(*mean) {
+                            *p += *g * (z.load() - *mean);
+                        }
                     }
                 }
             });
         });
+    });
+    let ones = vec![T::Acc::from_f64(1.0); c];
+    for (b, branch) in branches.iter_mut().enumerate() {
+        let parts = || partials[..batch * sums].chunks_exact(sums);
+        combine_sums(parts().map(|p| &p[..c]), &ones, branch.dshift);
+        let inverse: Vec<T::Acc> = inverse_deviations(branch.stats).collect();
+        combine_sums(parts().map(|p| &p[(1 + b) * c..(2 + b) * c]), &inverse, branch.dscale);
     }
+}
+
+/// `two_stream_backward` of one batch norm: dz from its z and its backward pass' constants.
+pub fn backward<T: Element>(
+    dy: &[T],
+    mask: &[u8],
+    z: &[T],
+    k: &Backward<T::Acc>,
+    batch: usize,
+    dz: &mut [T],
+) {
+    let (image, c) = (dy.len() / batch, k.a.len());
+    dz.par_chunks_mut(image).enumerate().for_each(|(n, dz)| {
+        ROWS.with_borrow_mut(|[row, gates]| {
+            let (g, gates) = (row.first::<T::Acc>(c), gates.first::<u8>(c));
+            Arch::new().dispatch(|| {
+                for (row, dz) in dz.chunks_exact_mut(c).enumerate() {
+                    let at = n * image + row * c;
+                    masked(dy, mask, at, gates, g);
+                    k.row(g.iter().copied(), &z[at..at + c], dz);
+                }
+            });
+        });
+    });
 }
