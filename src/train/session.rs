@@ -62,6 +62,14 @@ pub(super) enum PlanKind {
 /// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded.
 const LOADED_PLANS: usize = 4;
 
+/// A loss above this is an exploded one: the worst that an untrained network does is a few times ln(classes).
+const EXPLODED: f64 = 100.0;
+
+/// Whether a loss is one that training can go on from.
+pub(super) fn is_sane(loss: f64) -> bool {
+    loss <= EXPLODED
+}
+
 /// One network on one device.
 pub struct Session {
     device: Box<dyn Device>,
@@ -115,7 +123,8 @@ impl Session {
         Ok(())
     }
 
-    /// One step on a batch: images (N, H, W, C), labels (N). Where the loss is not finite the State stays as it was.
+    /// One step on a batch: images (N, H, W, C), labels (N). Where the loss is not finite, or above 100, the
+    /// State stays as it was.
     ///
     /// # Errors
     /// If the lengths do not fit, or the device failed.
@@ -125,7 +134,7 @@ impl Session {
         let inputs = StepInputs { learning_rate };
         self.device.run(plan, Segment::Gradients, &inputs)?;
         let result = self.step_result(plan)?;
-        if result.loss.is_finite() {
+        if is_sane(result.loss) {
             self.device.run(plan, Segment::Reduce, &inputs)?;
             self.device.run(plan, Segment::Update, &inputs)?;
         }
