@@ -1,7 +1,7 @@
 //! Reading a few named files out of a `.tar.gz`, in memory.
 //!
-//! Nothing is ever written, so no path in an archive can reach the file system; links are not followed; and what is
-//! unpacked is counted, so that a small file cannot fill the memory.
+//! Nothing is ever written, so no path in an archive can reach the file system; links are not followed; and
+//! what is unpacked is counted, so that a small file cannot fill the memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,7 +21,8 @@ pub(super) fn is_gzip(path: &Path) -> bool {
 /// The regular files in the archive at `path` whose last component `wanted` accepts, by that component.
 ///
 /// # Errors
-/// When the archive cannot be read, is damaged, holds a wanted file twice, or unpacks to more than `limit` bytes.
+/// When the archive cannot be read, is damaged, holds a wanted file twice, or unpacks to more than `limit`
+/// bytes.
 pub(super) fn read(
     path: &Path,
     limit: u64,

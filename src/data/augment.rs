@@ -60,16 +60,17 @@ impl Augment {
             return Ok(());
         }
         Err(Error::usage(format!(
-            "a padding of {} pixels does not suit images of {height}x{width}; it must be smaller than both sides",
+            "a padding of {} pixels does not suit images of {height}x{width}; it must be smaller than \
+             both sides",
             self.pad
         )))
     }
 
     /// The change of sample `index` (its position in the training images) in `epoch`.
     ///
-    /// Of the one block w = philox(counter (0, index, epoch, [`Purpose::Augment`]), key seed), with
-    /// m = 2 pad + 1: dy = w0 mod m - pad, dx = w1 mod m - pad, flip = w2 mod 2. Integers only, so a kernel that
-    /// does the same draws the same. (The remainder favours small numbers by less than m / 2^32.)
+    /// One block w = philox(counter (0, index, epoch, [`Purpose::Augment`]), key seed) and m = 2 pad + 1 give
+    /// dy = w0 mod m - pad, dx = w1 mod m - pad, flip = w2 mod 2. Integers only, so a kernel that does the
+    /// same draws the same; the remainder favours small offsets by less than m in 2^32.
     pub fn draw(&self, seed: u64, epoch: u32, index: u32) -> AugmentDraw {
         let key = [seed as u32, (seed >> 32) as u32];
         let words = philox([0, index, epoch, Purpose::Augment as u32], key);
@@ -85,7 +86,8 @@ impl Augment {
 
 /// Writes image `index` as a network's input: normalised, then padded, cropped and flipped as `draw` says.
 ///
-/// `out` is (H, W, C). Normalisation comes first: a pixel is compared with the mean of the place it had in the image.
+/// `out` is (H, W, C). Normalisation comes first: a pixel is compared with the mean of the place it had in
+/// the image.
 ///
 /// # Panics
 /// When `index` is out of range, `out` is not one sample long, or `normaliser` is of another shape.

@@ -112,14 +112,16 @@ impl Layout {
         self.label_bytes + 3 * PIXELS
     }
 
-    /// Bytes beyond which a file is not read: the exact size, or for a pickle room for its names of files too.
+    /// Bytes beyond which a file is not read: the exact size, or for a pickle room for its names of files
+    /// too.
     fn limit(&self, images: usize) -> u64 {
         let exact = (images * self.record()) as u64;
         if self.pickled { 2 * exact + (1 << 20) } else { exact + 1 }
     }
 }
 
-/// Where under `folder` a layout of the set `name` (or of any set) lies: in it, below it, or below it as an archive.
+/// Where under `folder` a layout of the set `name` (or of any set) lies: in it, below it, or below it as an
+/// archive.
 pub(super) fn locate(folder: &Path, name: Option<&str>) -> Vec<(PathBuf, &'static Layout)> {
     let mut found = Vec::new();
     for layout in LAYOUTS.iter().filter(|layout| name.is_none_or(|name| name == layout.name)) {
@@ -181,7 +183,8 @@ fn read_archive_of(path: &Path, layouts: &[Layout]) -> Result<Dataset> {
     }
 }
 
-/// Decodes the set of `layout`; `get` gives a file's bytes, no more than a limit, or nothing where there is no file.
+/// Decodes the set of `layout`; `get` gives a file's bytes, no more than a limit, or nothing where there is
+/// no file.
 fn decode(
     layout: &Layout,
     place: &str,

@@ -31,7 +31,8 @@ fn write_pickle(key: &str, labels: &[u8], data: &[u8]) -> Vec<u8> {
         b"eC\x04datacnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01K",
     );
     out.extend_from_slice(&[rows, b'M', 0x00, 0x0c]);
-    out.extend_from_slice(b"\x86cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87R(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89B");
+    out.extend_from_slice(b"\x86cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87R");
+    out.extend_from_slice(b"(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89B");
     out.extend_from_slice(&(data.len() as u32).to_le_bytes());
     out.extend_from_slice(data);
     out.extend_from_slice(b"tbu.");
@@ -214,7 +215,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn a_damaged_set_is_read_or_refused(
-        which in 0usize..4, at in any::<prop::sample::Index>(), kind in 0..4, byte in any::<u8>(), packed in any::<bool>()
+        which in 0usize..4, at in any::<prop::sample::Index>(), kind in 0..4, byte in any::<u8>(),
+        packed in any::<bool>()
     ) {
         let layout = layouts()[which];
         let folder = tempfile::tempdir().unwrap();

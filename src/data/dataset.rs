@@ -35,8 +35,8 @@ impl Images {
         let expected = images.sample_len() * images.len();
         if images.sample_len() == 0 || images.pixels.len() != expected {
             return Err(Error::data(format!(
-                "{} images of {height}x{width}x{channels} need {expected} bytes of pixels (and no side of zero); \
-                 got {}",
+                "{} images of {height}x{width}x{channels} need {expected} bytes of pixels \
+                 (and no side of zero); got {}",
                 images.len(),
                 images.pixels.len()
             )));
@@ -140,7 +140,8 @@ impl Dataset {
         let shape = |images: &Images| [images.height, images.width, images.channels];
         if shape(&train) != shape(&test) {
             return Err(Error::data(format!(
-                "{name}: training images are {:?} and test images {:?} (height, width, channels); they must agree",
+                "{name}: training images are {:?} and test images {:?} (height, width, channels); they \
+                 must agree",
                 shape(&train),
                 shape(&test)
             )));

@@ -47,7 +47,8 @@ pub struct TrainOptions {
     pub batch: usize,
     /// The epoch of the first batch.
     pub epoch: u32,
-    /// The step in that epoch of the first batch; the number of steps of an epoch means the next epoch's first.
+    /// The step in that epoch of the first batch; the number of steps of an epoch means the next epoch's
+    /// first.
     pub step: usize,
 }
 
@@ -61,14 +62,15 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Training batches without end, epoch after epoch, from a step on; an epoch's last partial batch is dropped.
+    /// Training batches without end, epoch after epoch, from a step on; an epoch's last partial batch is
+    /// dropped.
     ///
-    /// Batch `step` of an epoch holds samples `step * batch..` of [`epoch_order`], changed as [`Augment::draw`] says:
-    /// a loader started at a step continues exactly what another would have given.
+    /// Batch `step` of an epoch holds samples `step * batch..` of [`epoch_order`], changed as
+    /// [`Augment::draw`] says: a loader started at a step continues exactly what another would have given.
     ///
     /// # Errors
-    /// When the batch is zero or larger than the set, the step lies beyond the epoch, or the augmentation or the
-    /// normalisation does not suit the images.
+    /// When the batch is zero or larger than the set, the step lies beyond the epoch, or the augmentation or
+    /// the normalisation does not suit the images.
     pub fn train(images: Arc<Images>, normaliser: Arc<Normaliser>, options: TrainOptions) -> Result<Self> {
         let TrainOptions { augment, seed, batch, epoch, step } = options;
         check(&images, &normaliser, batch)?;
@@ -166,7 +168,8 @@ struct Outlet {
 }
 
 impl Outlet {
-    /// Prepares the batch of `samples` and waits until there is room for it; false when nobody wants it any more.
+    /// Prepares the batch of `samples` and waits until there is room for it; false when nobody wants it any
+    /// more.
     fn send(
         &self,
         images: &Images,

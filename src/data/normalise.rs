@@ -42,7 +42,8 @@ impl fmt::Display for Preprocess {
     }
 }
 
-/// The normalisation fitted to a training set: `(pixel / 255 - mean) * inv_std`, in f32, in this order of operations.
+/// The normalisation fitted to a training set: `(pixel / 255 - mean) * inv_std`, in f32, in this order of
+/// operations.
 ///
 /// It belongs to a trained model as its weights do, so checkpoints carry it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,7 +98,8 @@ impl Normaliser {
             return Ok(());
         }
         Err(Error::data(format!(
-            "the normalisation holds {} means and {} deviations, which do not fit images of {height}x{width}x{channels}",
+            "the normalisation holds {} means and {} deviations, which do not fit images of \
+             {height}x{width}x{channels}",
             self.mean.len(),
             self.inv_std.len()
         )))

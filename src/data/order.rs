@@ -7,8 +7,8 @@ use crate::random::{Purpose, Stream};
 /// A number below `bound`, every one equally likely; 0 where `bound` is 0.
 ///
 /// The high half of `word * bound` is uniform once the few words whose low half lies below `2^32 mod bound`
-/// are drawn again (Lemire, "Fast random integer generation in an interval", 2019). Our own, so that no release
-/// of a library changes an order.
+/// are drawn again (Lemire, "Fast random integer generation in an interval", 2019). Our own, so that no
+/// release of a library changes an order.
 pub(super) fn below(stream: &mut Stream, bound: u32) -> u32 {
     if bound == 0 {
         return 0;
@@ -29,7 +29,8 @@ pub(super) fn shuffle<T>(items: &mut [T], stream: &mut Stream) {
     }
 }
 
-/// The order in which epoch `epoch` visits `n` samples: a permutation of `0..n`, a pure function of its arguments.
+/// The order in which epoch `epoch` visits `n` samples: a permutation of `0..n`, a pure function of its
+/// arguments.
 pub fn epoch_order(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     shuffle(&mut order, &mut Stream::new(seed, Purpose::Shuffle, epoch, 0));

@@ -1,9 +1,9 @@
 //! A reader of the few Python pickles that CIFAR comes in. It executes nothing.
 //!
-//! A pickle is a program for a stack machine that may call any Python function; this reader knows only the opcodes
-//! that build dictionaries, lists, tuples, numbers and strings, and reads numpy's four constructors and
-//! `_codecs.encode` as data. Whatever else a pickle names is refused by name. Objects live in one arena and refer
-//! to each other by index, so neither depth nor cycles matter; the number of opcodes bounds memory.
+//! A pickle is a program for a stack machine that may call any Python function; this reader knows only the
+//! opcodes that build dictionaries, lists, tuples, numbers and strings, and reads numpy's four constructors
+//! and `_codecs.encode` as data. Whatever else a pickle names is refused by name. Objects live in one arena
+//! and refer to each other by index, so neither depth nor cycles matter; the number of opcodes bounds memory.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -127,7 +127,8 @@ struct Machine<'a> {
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
-    /// Bytes that `_codecs.encode` may still make: re-encoding one long string over and over must not fill memory.
+    /// Bytes that `_codecs.encode` may still make: re-encoding one long string over and over must not fill
+    /// memory.
     encodable: usize,
 }
 
@@ -319,7 +320,7 @@ impl<'a> Machine<'a> {
     fn extend_dict(&mut self, items: &[Id]) -> Result<()> {
         let dict = self.top()?;
         match &mut self.objects[dict] {
-            Object::Dict(dict) if items.len() % 2 == 0 => {
+            Object::Dict(dict) if items.len().is_multiple_of(2) => {
                 dict.extend(items.chunks_exact(2).map(|p| (p[0], p[1])))
             }
             _ => return Err(Error::data("it sets entries of something that is no dictionary")),
@@ -366,7 +367,8 @@ impl<'a> Machine<'a> {
             (b"_codecs", b"encode") => Function::Encode,
             _ => {
                 return Err(Error::data(format!(
-                    "it names {}.{}, which no CIFAR file does; do not open it in Python, it could run anything",
+                    "it names {}.{}, which no CIFAR file does; do not open it in Python, it could run \
+                     anything",
                     String::from_utf8_lossy(module),
                     String::from_utf8_lossy(name)
                 )));

@@ -30,7 +30,8 @@ impl FromStr for Share {
         match text.parse::<f64>() {
             Ok(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(Self::Fraction(fraction)),
             _ => Err(Error::usage(format!(
-                "'{text}' is no part of a data set; give a fraction such as 0.1 or a number of images such as 5000"
+                "'{text}' is no part of a data set; give a fraction such as 0.1 or a number of images such \
+                 as 5000"
             ))),
         }
     }
@@ -45,7 +46,8 @@ impl fmt::Display for Share {
     }
 }
 
-/// Splits sample indices into (kept, held out), both ascending; which of a class are held out is drawn from `seed`.
+/// Splits sample indices into (kept, held out), both ascending; which of a class are held out is drawn from
+/// `seed`.
 ///
 /// # Errors
 /// When the share is zero, or leaves nothing.
@@ -59,7 +61,8 @@ pub fn stratified_split(labels: &[u16], share: Share, seed: u64) -> Result<(Vec<
         Share::Count(count) if count > 0 && count < labels.len() => apportion(&sizes, count),
         _ => {
             return Err(Error::usage(format!(
-                "cannot hold out {share} of {} images; give a fraction between 0 and 1, or a number from 1 to {}",
+                "cannot hold out {share} of {} images; give a fraction between 0 and 1, or a number \
+                 from 1 to {}",
                 labels.len(),
                 labels.len().saturating_sub(1)
             )));
