@@ -120,7 +120,7 @@ impl Loop {
         self.started.elapsed().as_secs_f64() + 1.1 * evaluation + 1.0 >= limit.as_secs_f64()
     }
 
-    fn learning_rate(&self) -> f32 {
+    fn learning_rate(&self) -> f64 {
         self.config.recipe.rate(self.position.step, self.total)
     }
 
@@ -149,7 +149,7 @@ impl Loop {
     }
 
     /// A line of metrics over `sums`; none where they are of no image.
-    fn line(&self, sums: Sums, learning_rate: f32) -> Option<Line> {
+    fn line(&self, sums: Sums, learning_rate: f64) -> Option<Line> {
         Some(Line {
             ends_epoch: false,
             synthetic: self.data.synthetic,
@@ -256,7 +256,7 @@ impl Loop {
     }
 
     /// The error of a batch whose loss is not sane.
-    fn diverged(&mut self, batch: &Batch, loss: f64, rate: f32) -> Error {
+    fn diverged(&mut self, batch: &Batch, loss: f64, rate: f64) -> Error {
         let loss = format!("the loss is {loss}; ");
         match diverged::diagnose(&mut self.session, &batch.images, &batch.labels) {
             Ok(cause) => self.advice(&cause, &loss, rate),
@@ -264,7 +264,7 @@ impl Loop {
         }
     }
 
-    fn advice(&self, cause: &str, loss: &str, rate: f32) -> Error {
+    fn advice(&self, cause: &str, loss: &str, rate: f64) -> Error {
         Error::new(
             Kind::Diverged,
             format!(

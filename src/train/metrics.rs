@@ -25,7 +25,7 @@ pub(super) struct Line {
     /// The epoch that the last of them belongs to, from 1.
     pub epoch: u32,
     /// The rate of the last of them.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     /// On the training batches, each before its step.
     pub train: Measured,
     /// On the test images.
@@ -55,7 +55,7 @@ impl Line {
             scalars.push((format!("{}/{accuracy}", group(split)), measured.accuracy));
         }
         if !self.ends_epoch {
-            scalars.push(("learning_rate".into(), f64::from(self.learning_rate)));
+            scalars.push(("learning_rate".into(), self.learning_rate));
             scalars.push(("images_per_second".into(), self.images_per_second));
         }
         scalars

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use crate::data::split::{stratified_split, stratified_subset};
-use crate::data::{Dataset, Images, Normaliser};
+use crate::data::{Dataset, Images, Loaded, Normaliser, SplitRecord};
 use crate::error::{Error, Result};
 
 /// A run's data.
@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 pub(super) struct Prepared {
     /// The name of the set.
     pub name: String,
+    /// A sentence for the user: which set was used, and why.
+    pub used: String,
+    /// What a user should know about the reading.
+    pub note: Option<String>,
     /// Whether it is the built-in synthetic set.
     pub synthetic: bool,
     /// The names of the classes, by label.
@@ -26,13 +30,22 @@ pub(super) struct Prepared {
     pub validation: Option<Arc<Images>>,
     /// Test images.
     pub test: Arc<Images>,
-    /// Which images were taken, if not all.
-    pub split: Option<Split>,
+    /// What became of which image.
+    pub split: Split,
 }
 
-/// `split.json`: indices into the data set's training images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `split.json`: what became of which image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Split {
+    /// Which of the training images the run takes, if not all.
+    pub chosen: Option<Chosen>,
+    /// Which files of an image folder are training and which test images, if the reading decided.
+    pub files: Option<SplitRecord>,
+}
+
+/// Indices into the data set's training images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Chosen {
     /// The seed that drew them.
     pub seed: u64,
     /// Trained on.
@@ -47,8 +60,9 @@ impl Prepared {
     ///
     /// # Errors
     /// For a split or a batch that the set is too small for, with both numbers.
-    pub fn new(data: Dataset, config: &Config) -> Result<Self> {
-        let Dataset { name, synthetic, classes, train, test, digest, note: _ } = data;
+    pub fn new(loaded: Loaded, config: &Config) -> Result<Self> {
+        let Loaded { dataset, used, split_record } = loaded;
+        let Dataset { name, synthetic, classes, train, test, digest, note } = dataset;
         let (mut kept, mut held) = ((0..train.len()).collect::<Vec<_>>(), Vec::new());
         if let Some(share) = config.val_split {
             (kept, held) = stratified_split(&train.labels, share, config.seed)?;
@@ -67,9 +81,21 @@ impl Prepared {
         }
         let validation = (!held.is_empty()).then(|| Arc::new(train.subset(&held)));
         let is_whole = kept.len() == train.len();
-        let split = (!is_whole).then(|| Split { seed: config.seed, train: kept.clone(), validation: held });
+        let chosen = Chosen { seed: config.seed, train: kept.clone(), validation: held };
+        let split = Split { chosen: (!is_whole).then_some(chosen), files: split_record };
         let train = Arc::new(if is_whole { train } else { train.subset(&kept) });
-        Ok(Self { name, synthetic, classes, digest, train, validation, test: Arc::new(test), split })
+        Ok(Self {
+            name,
+            used,
+            note,
+            synthetic,
+            classes,
+            digest,
+            train,
+            validation,
+            test: Arc::new(test),
+            split,
+        })
     }
 
     /// The normalisation of the training images.

@@ -25,7 +25,7 @@ pub struct SessionOptions {
     /// The optimiser's step.
     pub sgd: Sgd,
     /// Share of the training target that is spread over all classes.
-    pub label_smoothing: f32,
+    pub label_smoothing: f64,
 }
 
 /// What a training step reports: both of the batch as it was before the step.
@@ -128,7 +128,7 @@ impl Session {
     ///
     /// # Errors
     /// If the lengths do not fit, or the device failed.
-    pub fn train_step(&mut self, images: &[f32], labels: &[i32], learning_rate: f32) -> Result<StepResult> {
+    pub fn train_step(&mut self, images: &[f32], labels: &[i32], learning_rate: f64) -> Result<StepResult> {
         let plan = self.plan(PlanKind::Train, labels.len())?;
         self.device.write_batch(plan, images, labels)?;
         let inputs = StepInputs { learning_rate };

@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 /// The longest time between checkpoints inside an epoch.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 
+/// The data set that is whatever there is; a run's configuration says what that was.
+const AUTO: &str = "auto";
+
 /// Trains a network, or continues a run.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub fn train(options: &TrainOptions, environment: &Environment<'_>) -> Result<Su
 
 /// The name of a new run's folder.
 pub(super) fn run_name(config: &Config, data: &str, seeds: &str) -> String {
-    format!("{}-{}-{data}-s{seeds}", jiff::Zoned::now().date(), config.model.name)
+    format!("{}-{}-{data}-s{seeds}", jiff::ZonedDateTime::now().date(), config.model.name)
 }
 
 /// Everything a run starts with.
@@ -47,16 +50,17 @@ struct Start {
     normaliser: Arc<Normaliser>,
     session: Session,
     position: Position,
-    notes: Vec<String>,
 }
 
 impl Start {
     /// A new run. The folder is made last, when nothing else can fail.
     fn new(options: &TrainOptions, environment: &Environment<'_>) -> Result<Self> {
         let mut config = Config::new(options)?;
-        let dataset = (environment.open_data)(&config.data)?;
-        let notes = dataset.note.iter().cloned().collect();
-        let data = Prepared::new(dataset, &config)?;
+        let loaded = (environment.open_data)(&config.data)?;
+        if config.data == AUTO {
+            config.data.clone_from(&loaded.dataset.name);
+        }
+        let data = Prepared::new(loaded, &config)?;
         config.data_digest.clone_from(&data.digest);
         let mut session = open_session(&config, &data, environment)?;
         session.initialise(config.seed)?;
@@ -64,11 +68,11 @@ impl Start {
         let name = run_name(&config, &data.name, &config.seed.to_string());
         let folder = RunFolder::create(options.output.as_deref(), &name)?;
         folder.write_config(&config)?;
-        if let Some(split) = &data.split {
-            let text = serde_json::to_vec(split).map_err(|e| Error::data(format!("the split: {e}")))?;
+        if data.split.chosen.is_some() || data.split.files.is_some() {
+            let text = serde_json::to_vec(&data.split).map_err(|e| Error::data(format!("the split: {e}")))?;
             atomic::replace(&folder.split(), &text)?;
         }
-        Ok(Self { folder, config, data, normaliser, session, position: Position::default(), notes })
+        Ok(Self { folder, config, data, normaliser, session, position: Position::default() })
     }
 
     /// The run in `path`, where its checkpoint stands.
@@ -100,33 +104,33 @@ impl Start {
         }
         config.data = options.data.clone().unwrap_or(config.data);
         config.device = options.device.clone().unwrap_or(config.device);
-        let dataset = (environment.open_data)(&config.data)?;
-        if dataset.digest != config.data_digest {
+        let loaded = (environment.open_data)(&config.data)?;
+        if loaded.dataset.digest != config.data_digest {
             return Err(Error::data(format!(
                 "the data {} is not what the run was trained on: its digest is {}, the run's {}",
                 config.data,
-                short(&dataset.digest),
+                short(&loaded.dataset.digest),
                 short(&config.data_digest)
             )));
         }
-        let notes = dataset.note.iter().cloned().collect();
-        let data = Prepared::new(dataset, &config)?;
+        let data = Prepared::new(loaded, &config)?;
         checkpoint.check_model(&config.model, data.classes.len())?;
         let mut session = open_session(&config, &data, environment)?;
         let place = |e: Error| e.at(folder.checkpoint().display());
         session.import(&checkpoint.tensors).map_err(place)?;
         session.import_momentum(&checkpoint.momentum).map_err(place)?;
         let normaliser = Arc::new(checkpoint.normaliser);
-        Ok(Self { folder, config, data, normaliser, session, position, notes })
+        Ok(Self { folder, config, data, normaliser, session, position })
     }
 
     /// Trains to the end, or until something stops the run.
     fn run(self, options: &TrainOptions, started: Instant) -> Result<Summary> {
-        let Self { folder, config, data, normaliser, session, position, notes } = self;
+        let Self { folder, config, data, normaliser, session, position } = self;
         let steps_per_epoch = data.train.len() / config.recipe.batch_size;
         let total = config.total_steps(steps_per_epoch);
         let progress = Progress::new(options.verbosity, position.step, total);
-        notes.iter().for_each(|note| progress.warn(note));
+        progress.say(&data.used);
+        data.note.iter().for_each(|note| progress.warn(note));
         let [train, test] = [data.train.len(), data.test.len()].map(|n| thousands(n as u64));
         progress.say(&format!("data {}: {train} training images, {test} test images", data.name));
         progress.say(&format!(
@@ -173,7 +177,7 @@ fn open_session(config: &Config, data: &Prepared, environment: &Environment<'_>)
         precision: config.precision,
         fusions: config.fusions(),
         sgd: config.recipe.sgd(),
-        label_smoothing: config.recipe.label_smoothing as f32,
+        label_smoothing: config.recipe.label_smoothing,
     };
     config.recipe.augment.check(data.train.height, data.train.width)?;
     Session::new(options, |layout, precision| (environment.open_device)(&config.device, layout, precision))
