@@ -148,8 +148,8 @@ impl Recipe {
 
     /// The learning rate of `step` (from 0) of `total`. A run of another length than [`Recipe::epochs`] keeps the
     /// schedule's shape.
-    pub fn rate(&self, step: u64, total: u64) -> f32 {
-        (self.learning_rate * self.schedule.factor(step, total, self.epochs)) as f32
+    pub fn rate(&self, step: u64, total: u64) -> f64 {
+        self.learning_rate * self.schedule.factor(step, total, self.epochs)
     }
 
     /// The optimiser's step.

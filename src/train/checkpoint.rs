@@ -175,7 +175,7 @@ impl Checkpoint {
             precision,
             fusions,
             sgd: self.info.recipe.sgd(),
-            label_smoothing: self.info.recipe.label_smoothing as f32,
+            label_smoothing: self.info.recipe.label_smoothing,
         };
         let mut session = Session::new(options, open)?;
         session.import(&self.tensors)?;

@@ -13,7 +13,7 @@ use crate::optim::Recipe;
 
 /// What trains where nothing else is asked for.
 const DEFAULT_MODEL: &str = "rir-32";
-const DEFAULT_DATA: &str = "synthetic";
+const DEFAULT_DATA: &str = "auto";
 const DEFAULT_DEVICE: &str = "cpu";
 
 /// A run, fully spelled out: names of models and recipes are expanded, so that a later program repeats it.
@@ -49,7 +49,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A new run: what `options` do not say is the `quick` recipe, its length, the synthetic data, the cpu, f32, fused
+    /// A new run: what `options` do not say is the `quick` recipe, its length, whatever data there is, the cpu, f32, fused
     /// plans, and seed 0. The digest is empty until the data is read.
     ///
     /// # Errors

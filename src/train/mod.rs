@@ -8,27 +8,38 @@
 //! | measure a trained network | [`evaluate()`], [`Evaluation`] |
 //! | find a run's files | [`RunFolder`], [`Config`], [`find_checkpoint`] |
 
+mod append;
 mod atomic;
 mod checkpoint;
 mod config;
+mod diverged;
 mod evaluate;
+mod looping;
+mod memory;
+mod metrics;
 mod options;
 mod position;
+mod prepare;
+mod progress;
 mod run;
+mod seeds;
 mod session;
 mod stop;
 mod summary;
 mod tensor;
+mod tensorboard;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, FORMAT_VERSION, Info};
 pub use config::Config;
 pub use evaluate::{Evaluation, argmax, evaluate};
+pub use memory::peak_rss_bytes;
 pub use options::{Environment, Length, TrainOptions, Verbosity, parse_duration};
 pub use position::{Measured, Position, Sums};
 pub use run::{RUNS, RunFolder, find_checkpoint};
+pub use seeds::train_seeds;
 pub use session::{BatchResult, Session, SessionOptions, StepResult};
 pub use stop::Stop;
 pub use summary::{SeedsSummary, Stopped, Summary};
 pub use tensor::Tensor;
-pub use trainer::{train, train_seeds};
+pub use trainer::train;

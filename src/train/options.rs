@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Stop;
-use crate::data::Dataset;
+use crate::data::Loaded;
 use crate::data::split::Share;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -83,7 +83,7 @@ pub struct TrainOptions {
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
     /// Reads a data set by what the user calls it.
-    pub open_data: &'a dyn Fn(&str) -> Result<Dataset>,
+    pub open_data: &'a dyn Fn(&str) -> Result<Loaded>,
     /// Opens a device by its name, with a State in the given precision.
     pub open_device: &'a dyn Fn(&str, &StateLayout, Precision) -> Result<Box<dyn Device>>,
 }

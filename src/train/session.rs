@@ -25,7 +25,7 @@ pub struct SessionOptions {
     /// The optimiser's step.
     pub sgd: Sgd,
     /// Share of the training target that is spread over all classes.
-    pub label_smoothing: f32,
+    pub label_smoothing: f64,
 }
 
 /// What a training step reports: both of the batch as it was before the step.
@@ -61,6 +61,14 @@ pub(super) enum PlanKind {
 
 /// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded.
 const LOADED_PLANS: usize = 4;
+
+/// A loss above this is an exploded one: the worst that an untrained network does is a few times ln(classes).
+const EXPLODED: f64 = 100.0;
+
+/// Whether a loss is one that training can go on from.
+pub(super) fn is_sane(loss: f64) -> bool {
+    loss <= EXPLODED
+}
 
 /// One network on one device.
 pub struct Session {
@@ -115,17 +123,18 @@ impl Session {
         Ok(())
     }
 
-    /// One step on a batch: images (N, H, W, C), labels (N). Where the loss is not finite the State stays as it was.
+    /// One step on a batch: images (N, H, W, C), labels (N). Where the loss is not finite, or above 100, the
+    /// State stays as it was.
     ///
     /// # Errors
     /// If the lengths do not fit, or the device failed.
-    pub fn train_step(&mut self, images: &[f32], labels: &[i32], learning_rate: f32) -> Result<StepResult> {
+    pub fn train_step(&mut self, images: &[f32], labels: &[i32], learning_rate: f64) -> Result<StepResult> {
         let plan = self.plan(PlanKind::Train, labels.len())?;
         self.device.write_batch(plan, images, labels)?;
         let inputs = StepInputs { learning_rate: learning_rate.into() };
         self.device.run(plan, Segment::Gradients, &inputs)?;
         let result = self.step_result(plan)?;
-        if result.loss.is_finite() {
+        if is_sane(result.loss) {
             self.device.run(plan, Segment::Reduce, &inputs)?;
             self.device.run(plan, Segment::Update, &inputs)?;
         }
