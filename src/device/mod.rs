@@ -1,5 +1,7 @@
 //! Devices: they own the State and the workspaces, and run plans node by node.
 
+pub mod cpu;
+
 use crate::error::Result;
 use crate::graph::{Plan, Region, Segment, ValueId};
 
@@ -7,7 +9,7 @@ use crate::graph::{Plan, Region, Segment, ValueId};
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepInputs {
     /// The optimiser's learning rate.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
 }
 
 /// A plan that a device has loaded.

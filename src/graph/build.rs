@@ -176,7 +176,7 @@ impl Graph {
         &mut self,
         logits: ValueId,
         labels: ValueId,
-        smoothing: f32,
+        smoothing: f64,
     ) -> Result<ValueId> {
         let outputs = self.push(SoftmaxCrossEntropy { smoothing }.into(), &[logits, labels])?;
         self.keep("loss", outputs[0]);

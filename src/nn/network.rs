@@ -26,7 +26,7 @@ pub struct Options {
     /// Classes.
     pub classes: usize,
     /// Share of the target spread evenly over all classes.
-    pub label_smoothing: f32,
+    pub label_smoothing: f64,
     /// Keeps every layer's output readable as the result `activation.<layer>`.
     pub keep_activations: bool,
 }

@@ -76,7 +76,7 @@ pub struct Fill {
     /// Extents.
     pub shape: Shape,
     /// The constant.
-    pub value: f32,
+    pub value: f64,
 }
 
 impl Operation for Fill {

@@ -19,18 +19,18 @@ use crate::graph::value::{Role, Shape, Value};
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Sgd {
     /// Share of the velocity that is kept.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Looks ahead along the velocity.
     pub nesterov: bool,
     /// Coefficient of the L2 gradient.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Batch norm's scale decays toward 1; off, it does not decay.
     pub decay_scale: bool,
 }
 
 impl Sgd {
     /// The L2 term of a parameter: its coefficient, and the value it pulls toward.
-    pub fn decay(&self, kind: ParameterKind) -> (f32, f32) {
+    pub fn decay(&self, kind: ParameterKind) -> (f64, f64) {
         match kind {
             ParameterKind::Weight { .. } => (self.weight_decay, 0.0),
             ParameterKind::Scale if self.decay_scale => (self.weight_decay, 1.0),

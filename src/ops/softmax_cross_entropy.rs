@@ -12,7 +12,7 @@ use crate::graph::value::{Role, Shape, Value, ValueId};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftmaxCrossEntropy {
     /// Share of the target that is spread evenly over all classes, 0 to 1.
-    pub smoothing: f32,
+    pub smoothing: f64,
 }
 
 fn check(logits: &Value, labels: &Value) -> Result<()> {
@@ -49,7 +49,7 @@ impl Operation for SoftmaxCrossEntropy {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftmaxCrossEntropyBackward {
     /// As in the forward operation.
-    pub smoothing: f32,
+    pub smoothing: f64,
 }
 
 impl Operation for SoftmaxCrossEntropyBackward {
