@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. No arithmetic here.
 
+mod check;
 mod devices;
 mod eval;
 mod init;
@@ -50,6 +51,7 @@ enum Command {
     Inspect(inspect::Args),
     Init(init::Args),
     Trace(trace::Args),
+    Check(check::Args),
     Devices(devices::Args),
 }
 
@@ -75,6 +77,7 @@ fn run(command: Command) -> Result<()> {
         Command::Init(args) => init::run(args, &mut out),
         Command::Trace(args) => trace::run(args, &mut out),
         Command::Inspect(args) => inspect::run(args, &mut out),
+        Command::Check(args) => check::run(args, &mut out),
         Command::Devices(args) => devices::run(args, &mut out),
     };
     // What was printed before an error is still worth seeing.
