@@ -44,14 +44,21 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let trained = Trained::find(&args.checkpoint)?;
     let info = &trained.checkpoint.info;
     let [height, width, _] = info.image;
-    let name = args.data.clone().unwrap_or_else(|| match &trained.config {
-        Some(config) => config.data.clone(),
-        None => info.data.clone(),
-    });
-    let dataset = open_data(&name, (height, width)).map_err(|e| match args.data {
-        Some(_) => e,
-        None => Error::new(e.kind(), format!("{e} (the network was trained on {name}; --data names another)")),
-    })?;
+    let loaded = match (&args.data, &trained.config) {
+        (Some(name), _) => open_data(name, (height, width)),
+        (None, Some(config)) => open_data(&config.data, (height, width)),
+        (None, None) => open_data(&info.data, (height, width)).map_err(|_| {
+            Error::usage(format!(
+                "the checkpoint lies in no run folder and names its data only '{}'; give --data",
+                info.data
+            ))
+        }),
+    }?;
+    note(&loaded.used);
+    let dataset = loaded.dataset;
+    if let Some(remark) = &dataset.note {
+        note(format_args!("note: {remark}"));
+    }
     check_classes(&info.classes, &dataset)?;
     if dataset.digest != info.data_digest && !info.data_digest.is_empty() {
         note(format_args!("note: {} is not the data that the network was trained on", dataset.name));

@@ -3,14 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use rir::data::{DataSpec, Dataset, LoadOptions, load};
+use rir::data::{DataSpec, LoadOptions, Loaded, load};
 use rir::device::Device;
 use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::{Fusions, Precision, StateLayout};
 use rir::train::{Checkpoint, Config, Session, SessionOptions, find_checkpoint};
-
-use super::output::note;
 
 /// Flags of the commands that compute.
 #[derive(clap::Args)]
@@ -47,16 +45,9 @@ pub fn open_device(
     name.parse::<Choice>()?.open(layout, precision)
 }
 
-/// Reads a data set by what the user calls it, for a network that takes images of this height and width; says on
-/// stderr what was found.
-pub fn open_data(name: &str, image_size: (usize, usize)) -> Result<Dataset> {
-    let options = LoadOptions { image_size, ..LoadOptions::default() };
-    let loaded = load(&DataSpec::parse(name)?, &options)?;
-    note(&loaded.used);
-    if let Some(remark) = &loaded.dataset.note {
-        note(format_args!("note: {remark}"));
-    }
-    Ok(loaded.dataset)
+/// Reads a data set by what the user calls it, for a network that takes images of this height and width.
+pub fn open_data(name: &str, image_size: (usize, usize)) -> Result<Loaded> {
+    load(&DataSpec::parse(name)?, &LoadOptions { image_size, ..LoadOptions::default() })
 }
 
 /// A network on disk.
