@@ -105,13 +105,13 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
 fn check_classes(known: &[String], dataset: &Dataset) -> Result<()> {
     let show = |classes: &[String]| {
         let dots = if classes.len() > 5 { ", ..." } else { "" };
-        format!("{} ({}{dots})", classes.len(), classes[..classes.len().min(5)].join(", "))
+        format!("{} classes ({}{dots})", classes.len(), classes[..classes.len().min(5)].join(", "))
     };
     if known == dataset.classes {
         return Ok(());
     }
     Err(Error::data(format!(
-        "the network knows the classes {}, {} has {}; choose data of the network's classes",
+        "the network knows {}, {} has {}; choose data of the network's classes",
         show(known),
         dataset.name,
         show(&dataset.classes)

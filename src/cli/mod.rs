@@ -57,6 +57,12 @@ enum Command {
 
 /// Runs the command that the process' arguments name.
 pub fn main() -> ExitCode {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|panic| {
+            let sentence = panic.to_string().replace('\n', " ");
+            note(format_args!("error: a mistake in rir itself, please report it: {sentence}"));
+        }));
+    }
     // A mistake in the arguments, --help and --version end the process here.
     let cli = Cli::parse();
     match run(cli.command) {

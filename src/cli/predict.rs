@@ -59,16 +59,17 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         let images = Images::new(height, width, 3, pixels, vec![0; readable])?;
         let mut session = trained.session(device, args.precision)?;
         let normaliser = Arc::new(trained.checkpoint.normaliser.clone());
-        predictions =
-            predict(&mut session, images, &normaliser, &info.classes, args.top.into())?.into_iter();
+        predictions = predict(&mut session, images, &normaliser, &info.classes, args.top.into())?.into_iter();
     }
     let mut failed = None;
     let mut results = Vec::with_capacity(files.len());
     for (file, decoded) in files.iter().zip(decoded) {
         let result = decoded.as_ref().map(|()| predictions.next().unwrap_or_default());
         results.push((file, result.map_err(ToString::to_string)));
-        if let (Err(e), None) = (decoded, &failed) {
-            failed = Some(e);
+        match (decoded, &failed) {
+            (Err(e), None) => failed = Some(e), // becomes the exit code, after the results
+            (Err(e), Some(_)) => note(format_args!("error: {e}")),
+            (Ok(()), _) => {}
         }
     }
     print(&results, args.json, out)?;
@@ -101,9 +102,8 @@ fn print(results: &Results<'_>, json: bool, out: &mut Output) -> Result<()> {
         })
         .collect();
     let widest = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let alignment: Vec<Align> = (0..widest)
-        .map(|c| if c > 0 && c % 2 == 0 { Align::Right } else { Align::Left })
-        .collect();
+    let alignment: Vec<Align> =
+        (0..widest).map(|c| if c > 0 && c % 2 == 0 { Align::Right } else { Align::Left }).collect();
     out.print(columns(&alignment, &rows))
 }
 

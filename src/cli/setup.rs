@@ -29,7 +29,9 @@ impl Machine {
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
             pool.map_err(|e| {
-                Error::device(format!("cannot start {threads} threads ({e}); give --threads a smaller number"))
+                Error::device(format!(
+                    "cannot start {threads} threads ({e}); give --threads a smaller number"
+                ))
             })?;
         }
         Ok(device)
@@ -37,11 +39,7 @@ impl Machine {
 }
 
 /// Opens a device by its name, for those who keep names.
-pub fn open_device(
-    name: &str,
-    layout: &StateLayout,
-    precision: Precision,
-) -> Result<Box<dyn Device>> {
+pub fn open_device(name: &str, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
     name.parse::<Choice>()?.open(layout, precision)
 }
 

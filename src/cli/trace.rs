@@ -12,14 +12,16 @@ use super::setup::{Machine, Trained};
 
 /// Run one batch and write every layer's output, and every gradient, for comparison with another program
 #[derive(clap::Args)]
-#[command(after_help = "The input holds images [N 3 H W] (F32 or F64), taken as they are, and labels [N] (integers).
+#[command(
+    after_help = "The input holds images [N 3 H W] (F32 or F64), taken as they are, and labels [N] (integers).
 The output holds logits [N K], loss [] (mean cross-entropy), activation.LAYER [N C H W] and, with --train,
 grad.PARAMETER as in the checkpoint (O I H W); F64 where computed in f64, else F32.
 
 Examples:
   rir trace --checkpoint runs/NAME --input batch.safetensors --output trace.safetensors
   rir trace --checkpoint rir-32.safetensors --input batch.safetensors --output trace.safetensors --train
-  rir trace --checkpoint runs/NAME --input batch.safetensors --output bf16.safetensors --precision bf16")]
+  rir trace --checkpoint runs/NAME --input batch.safetensors --output bf16.safetensors --precision bf16"
+)]
 pub struct Args {
     /// A run folder or a checkpoint (rir init writes one)
     #[arg(long, value_name = "RUN|FILE")]

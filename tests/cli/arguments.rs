@@ -7,7 +7,8 @@ const COMMANDS: [&str; 8] = ["train", "eval", "predict", "inspect", "init", "tra
 #[test]
 fn every_command_has_help_with_examples() {
     let help = rir(&["--help"]).ok();
-    for code in ["0 done", "2 usage", "3 data", "4 model", "5 file system", "6 training diverged", "7 device"] {
+    for code in ["0 done", "2 usage", "3 data", "4 model", "5 file system", "6 training diverged", "7 device"]
+    {
         assert!(help.contains(code), "{code}: {help}");
     }
     for name in COMMANDS {

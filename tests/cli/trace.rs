@@ -23,7 +23,8 @@ fn write_batch(path: &Path, dtype: Dtype, labels: [i64; 3]) {
 }
 
 fn init(folder: &Path, arguments: &[&str]) -> Vec<u8> {
-    let base = ["init", "--model", "tiny.toml", "--classes", "5", "--image", "12x8", "--output", "w.safetensors"];
+    let base =
+        ["init", "--model", "tiny.toml", "--classes", "5", "--image", "12x8", "--output", "w.safetensors"];
     rir_in(folder, &[&base, arguments].concat()).ok();
     std::fs::read(folder.join("w.safetensors")).unwrap()
 }
@@ -122,8 +123,15 @@ fn a_batch_that_does_not_suit_is_refused() {
     let folder = folder();
     init(folder.path(), &[]);
     let run = || {
-        let arguments =
-            ["trace", "--checkpoint", "w.safetensors", "--input", "batch.safetensors", "--output", "t.safetensors"];
+        let arguments = [
+            "trace",
+            "--checkpoint",
+            "w.safetensors",
+            "--input",
+            "batch.safetensors",
+            "--output",
+            "t.safetensors",
+        ];
         rir_in(folder.path(), &arguments)
     };
     let path = folder.path().join("batch.safetensors");
