@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rir::train::{Checkpoint, Length, TrainOptions};
+use rir::train::{Checkpoint, Length, Stop, TrainOptions};
 
 use crate::tiny::{assert_same, metrics, options, resume, run};
 
 const RUN: &str = "RIR_TEST_RUN";
 const SAVER: &str = "RIR_TEST_SAVER";
+const INTERRUPTED: &str = "RIR_TEST_INTERRUPTED";
+const STUCK: &str = "RIR_TEST_STUCK";
 
 fn child(test: &str, variable: &str, path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
@@ -44,6 +46,27 @@ fn a_child_that_saves() {
         loop {
             checkpoint.save(Path::new(&path)).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_child_that_can_be_interrupted() {
+    if let Some(path) = std::env::var_os(INTERRUPTED) {
+        let stop = Stop::on_signals().unwrap();
+        run(&TrainOptions { stop, ..killed_run(Path::new(&path)) }).unwrap();
+    }
+}
+
+#[test]
+fn a_child_that_never_ends_its_step() {
+    if let Some(path) = std::env::var_os(STUCK) {
+        let stop = Stop::on_signals().unwrap();
+        std::fs::write(Path::new(&path).join("ready"), "").unwrap();
+        while !stop.is_requested(0) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::write(Path::new(&path).join("requested"), "").unwrap();
+        std::thread::sleep(Duration::from_secs(600));
     }
 }
 
@@ -88,7 +111,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
     assert!(steps > 0);
     // To a common end: as far as the last child came, and a little further.
     let end = steps + 7;
-    let stop = || rir::train::Stop::after(end);
+    let stop = || Stop::after(end);
     let hundred = TrainOptions { length: Some(Length::Epochs(100)), ..options(&whole) };
     run(&TrainOptions { stop: stop(), ..hundred }).unwrap();
     run(&TrainOptions { stop: stop(), ..resume(&killed) }).unwrap();
@@ -123,4 +146,40 @@ fn a_checkpoint_survives_being_killed_while_it_is_written() {
     // Whoever takes the folder up next cleans what the killed ones left, even to say that the run is finished.
     assert!(run(&resume(folder.path())).unwrap_err().to_string().contains("is finished"));
     assert_eq!(leftovers(()), 0);
+}
+
+#[cfg(unix)]
+fn signal(process: &Child, name: &str) {
+    let status = Command::new("kill").args([name, &process.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_saves_and_ends_the_run_cleanly() {
+    for name in ["-INT", "-TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let mut process = child("kill::a_child_that_can_be_interrupted", INTERRUPTED, &path);
+        wait_for(&path.join("checkpoint.safetensors"));
+        std::thread::sleep(Duration::from_millis(20));
+        signal(&process, name);
+        assert!(process.wait().unwrap().success());
+        let saved = Checkpoint::load(&path.join("checkpoint.safetensors")).unwrap().info;
+        let next = TrainOptions { stop: Stop::after(saved.step + 1), ..resume(&path) };
+        assert_eq!(run(&next).unwrap().steps, saved.step + 1);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_quits_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = child("kill::a_child_that_never_ends_its_step", STUCK, folder.path());
+    wait_for(&folder.path().join("ready"));
+    signal(&process, "-INT");
+    wait_for(&folder.path().join("requested"));
+    assert!(process.try_wait().unwrap().is_none());
+    signal(&process, "-INT");
+    assert_eq!(process.wait().unwrap().code(), Some(130));
 }
