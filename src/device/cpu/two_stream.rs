@@ -107,8 +107,9 @@ fn add_outer<T: Element>(
 #[inline(always)]
 fn masked<T: Element>(dy: &[T], mask: &[u8], at: usize, gates: &mut [u8], g: &mut [T::Acc]) {
     mask::expand(mask, at, gates);
-    for ((g, dy), gate) in g.iter_mut().zip(&dy[at..]).zip(gates) {
-        *g = if *gate != 0 { dy.load() } else { T::Acc::default() };
+    for ((g, dy), gate) in g.iter_mut().zip(&dy[at..at + gates.len()]).zip(&*gates) {
+        let dy = dy.load();
+        *g = if *gate != 0 { dy } else { T::Acc::default() };
     }
 }
 
