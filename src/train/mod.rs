@@ -34,7 +34,7 @@ pub use checkpoint::{Checkpoint, FORMAT_VERSION, Info};
 pub use config::Config;
 pub use evaluate::{Evaluation, argmax, evaluate};
 pub use memory::peak_rss_bytes;
-pub use options::{Environment, Length, TrainOptions, Verbosity, parse_duration};
+pub use options::{Environment, Length, OpenDevice, TrainOptions, Verbosity, parse_duration};
 pub use position::{Measured, Position, Sums};
 pub use run::{RUNS, RunFolder, find_checkpoint};
 pub use seeds::train_seeds;

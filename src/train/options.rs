@@ -79,13 +79,16 @@ pub struct TrainOptions {
     pub stop: Stop,
 }
 
+/// Opens a device by its name, with a State in the given precision.
+pub type OpenDevice<'a> = &'a dyn Fn(&str, &StateLayout, Precision) -> Result<Box<dyn Device>>;
+
 /// How a run gets at data and devices: the command line's ways, or a test's own.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
     /// Reads a data set by what the user calls it.
     pub open_data: &'a dyn Fn(&str) -> Result<Loaded>,
-    /// Opens a device by its name, with a State in the given precision.
-    pub open_device: &'a dyn Fn(&str, &StateLayout, Precision) -> Result<Box<dyn Device>>,
+    /// Opens a device.
+    pub open_device: OpenDevice<'a>,
 }
 
 /// A length of time such as `90s`, `9m`, `1h30m` or, in seconds, `45`.

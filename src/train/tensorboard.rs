@@ -165,8 +165,9 @@ mod tests {
     /// CRC-32C of "123456789" is 0xE3069283 (RFC 3720's polynomial); the mask is the format's.
     #[test]
     fn the_mask_is_the_formats() {
-        let crc: u32 = 0xE306_9283;
-        assert_eq!(masked_crc(b"123456789"), ((crc >> 15) | (crc << 17)).wrapping_add(0xA282_EAD8));
+        // The upper 17 bits of the checksum below its lower 15, and the format's constant added.
+        let rotated: u32 = 0xE306_9283 >> 15 | (0xE306_9283 & 0x7FFF) << 17;
+        assert_eq!(masked_crc(b"123456789"), rotated.wrapping_add(0xA282_EAD8));
         // The bytes of an event as another implementation of protocol buffers would write them.
         let event = Event { wall_time: 1.0, step: 2, what: Some(What::FileVersion("brain.Event:2".into())) };
         let expected = b"\x09\0\0\0\0\0\0\xf0\x3f\x10\x02\x1a\x0dbrain.Event:2";
