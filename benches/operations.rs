@@ -1,1 +1,3 @@
+//! Criterion benches of every operation on the CPU.
+
 fn main() {}

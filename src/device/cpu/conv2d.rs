@@ -7,15 +7,15 @@ use rayon::prelude::*;
 
 use super::batch_norm::{combine_statistics, partial_statistics};
 use super::element::{Element, Real};
-use super::indirect::{Convolve, Direction, Extents, Indirection, pack, widened};
+use super::indirect::{Convolve, Direction, Extents, Indirection, pack};
 use super::mask;
 use super::memory::Buffer;
 use super::tile::MAX_WIDTH;
 use crate::ops::{Addend, Epilogue};
 
 thread_local! {
-    /// A source image in the arithmetic, where it is stored otherwise.
-    static WIDENED: RefCell<Buffer> = RefCell::default();
+    /// A source image in the arithmetic with its border.
+    static BORDERED: RefCell<Buffer> = RefCell::default();
 }
 
 /// Scratch elements of either direction: the packed filter, then each image's partial statistics [2 K].
@@ -47,26 +47,26 @@ pub fn forward<T: Element>(e: &Extents, f: Forward<'_, T>) {
     let [p, q, k] = e.output;
     let (stride, identity) = (e.conv.stride, e.conv.identity);
     let (packed, partials) = f.scratch.split_at_mut(e.packed_elements::<T::Acc>(Direction::Forward));
-    pack(e, Direction::Forward, f.w, packed);
-    let indirection = Indirection::new(*e, Direction::Forward);
+    let indirection = Indirection::new(e, Direction::Forward);
+    pack(e, Direction::Forward, &indirection, f.w, packed);
     let with_statistics = e.conv.epilogue == Epilogue::Statistics;
 
     let images =
         f.z.par_chunks_mut(p * q * k).zip(f.x.par_chunks(h * w * c)).zip(partials.par_chunks_mut(2 * k));
     images.enumerate().for_each(|(n, ((z, x), partial))| {
-        WIDENED.with_borrow_mut(|buffer| {
-            let source = widened(x, buffer);
+        BORDERED.with_borrow_mut(|buffer| {
+            let source = indirection.border(x, buffer);
             let finish = |pixel: usize, first: usize, sums: &[T::Acc]| {
                 let at = pixel * k + first;
                 let z = &mut z[at..at + sums.len()];
                 let from = ((pixel / q) * stride * w + (pixel % q) * stride) * c + first;
                 let copied = identity.saturating_sub(first).min(sums.len());
                 let (with_e, without) = sums.split_at(copied);
-                let e_row = if copied > 0 { &source[from..from + copied] } else { &[] };
+                let e_row = if copied > 0 { &x[from..from + copied] } else { &[] };
                 match e.conv.epilogue {
                     Epilogue::None | Epilogue::Statistics => {
                         for ((z, s), x) in z.iter_mut().zip(with_e).zip(e_row) {
-                            *z = T::store(*s + *x);
+                            *z = T::store(*s + x.load());
                         }
                         z[copied..].iter_mut().zip(without).for_each(|(z, s)| *z = T::store(*s));
                     }
@@ -74,7 +74,7 @@ pub fn forward<T: Element>(e: &Extents, f: Forward<'_, T>) {
                         let (scale, shift) = f.scale_shift.split_at(k);
                         let outer = if outer { &f.outer[n * p * q * k + at..][..sums.len()] } else { &[] };
                         for i in 0..sums.len() {
-                            let e = if i < copied { e_row[i] } else { T::Acc::default() };
+                            let e = if i < copied { e_row[i].load() } else { T::Acc::default() };
                             let mut y = scale[first + i] * (sums[i] + e) + shift[first + i];
                             if let Some(outer) = outer.get(i) {
                                 y += outer.load();
@@ -120,12 +120,12 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
     let [p, q, k] = e.output;
     let (stride, identity) = (e.conv.stride, e.conv.identity);
     let (packed, _) = d.scratch.split_at_mut(e.packed_elements::<T::Acc>(Direction::DataGrad));
-    pack(e, Direction::DataGrad, d.w, packed);
-    let indirection = Indirection::new(*e, Direction::DataGrad);
+    let indirection = Indirection::new(e, Direction::DataGrad);
+    pack(e, Direction::DataGrad, &indirection, d.w, packed);
 
     d.dx.par_chunks_mut(h * w * c).zip(d.dz.par_chunks(p * q * k)).enumerate().for_each(|(n, (dx, dz))| {
-        WIDENED.with_borrow_mut(|buffer| {
-            let source = widened(dz, buffer);
+        BORDERED.with_borrow_mut(|buffer| {
+            let source = indirection.border(dz, buffer);
             let finish = |pixel: usize, first: usize, sums: &[T::Acc]| {
                 let at = pixel * c + first;
                 let dx = &mut dx[at..at + sums.len()];
@@ -133,12 +133,12 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
                 let on_grid = y.is_multiple_of(stride) && x.is_multiple_of(stride);
                 let copied = if on_grid { identity.saturating_sub(first).min(sums.len()) } else { 0 };
                 let from = (y / stride * q + x / stride) * k + first;
-                let e_row = if copied > 0 { &source[from..from + copied] } else { &[] };
+                let e_row = if copied > 0 { &dz[from..from + copied] } else { &[] };
                 let whole = n * h * w * c + at;
                 let mut row = [T::Acc::default(); MAX_WIDTH];
                 let row = &mut row[..sums.len()];
                 row.copy_from_slice(sums);
-                row.iter_mut().zip(e_row).for_each(|(row, e)| *row += *e);
+                row.iter_mut().zip(e_row).for_each(|(row, e)| *row += e.load());
                 match addend {
                     Addend::None => {}
                     Addend::Tensor => {
@@ -148,8 +148,9 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
                         let mut gates = [0; MAX_WIDTH];
                         let gates = &mut gates[..row.len()];
                         mask::expand(d.mask, whole, gates);
-                        for ((row, a), gate) in row.iter_mut().zip(&d.addend[whole..]).zip(gates) {
-                            *row += if *gate != 0 { a.load() } else { T::Acc::default() };
+                        for ((row, a), gate) in row.iter_mut().zip(&d.addend[whole..]).zip(&*gates) {
+                            let a = a.load();
+                            *row += if *gate != 0 { a } else { T::Acc::default() };
                         }
                     }
                 }

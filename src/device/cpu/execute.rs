@@ -293,7 +293,8 @@ fn two_stream<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
             two_stream::update(views.read(i[0]), &main, &outer, [n, h, w, c], y, mask);
         }
         Op::TwoStreamReduce(_) => {
-            let sums: Vec<[&mut [T::Acc]; 2]> = o.chunks(2).map(|v| [views.take(v[0]), views.take(v[1])]).collect();
+            let sums: Vec<[&mut [T::Acc]; 2]> =
+                o.chunks(2).map(|v| [views.take(v[0]), views.take(v[1])]).collect();
             let mut branches: Vec<_> = (sums.into_iter().zip(i[2..].chunks(2)))
                 .map(|([dshift, dscale], v)| {
                     let (z, stats) = (views.read::<T>(v[0]), views.read(v[1]));

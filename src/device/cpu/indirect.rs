@@ -1,10 +1,13 @@
 //! Convolution and its data gradient over one image: both are an indirect product over taps.
 //!
-//! For an output pixel the taps are the filter positions that fall on a source pixel. Forward, source = input:
-//! `h = p * stride + r - pad`. Data gradient, source = dz: `p = (h + pad - r) / stride` where that divides, so each of
-//! the stride x stride parities of output pixels has taps of its own and no work is wasted.
+//! For a target pixel the taps are the filter positions that fall on a source pixel. Forward, source = input:
+//! `y = h * stride + r - pad`. Data gradient, source = dz: `p = (h + pad - r) / stride` where that divides, so each of
+//! the stride x stride parities of target pixels has taps of its own and no work is wasted.
+//!
+//! The source is copied once into a buffer with its zero border, so every tap of every pixel reads real memory; taps
+//! that are neighbours in a source row then read one run of `taps * depth` numbers.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::element::{Element, Real};
@@ -43,22 +46,6 @@ impl Extents {
         }
     }
 
-    /// The source coordinate that `target` reads through filter position `tap`, along one dimension.
-    fn source(&self, direction: Direction, target: usize, tap: usize, extent: usize) -> Option<usize> {
-        let Conv2d { stride, pad, .. } = self.conv;
-        let source = match direction {
-            Direction::Forward => (target * stride + tap).checked_sub(pad)?,
-            Direction::DataGrad => {
-                let shifted = (target + pad).checked_sub(tap)?;
-                if !shifted.is_multiple_of(stride) {
-                    return None;
-                }
-                shifted / stride
-            }
-        };
-        (source < extent).then_some(source)
-    }
-
     /// Elements of the packed filter.
     pub fn packed_elements<T: Real>(&self, direction: Direction) -> usize {
         let (source, target) = self.ends(direction);
@@ -66,17 +53,140 @@ impl Extents {
     }
 }
 
-/// Packs a filter w [K R S C] into panels over the target's channels.
-pub fn pack<T: Element>(e: &Extents, direction: Direction, w: &[T], packed: &mut [T::Acc]) {
-    let (source, target) = e.ends(direction);
-    let (taps, depth, channels) = (e.filter[0] * e.filter[1], source[2], target[2]);
-    let panels = Panels::new(channels, tile::lanes::<T::Acc>());
+/// The taps along one dimension of the target pixels `first + i * step`: pixel i reads source `i * scale + offset`
+/// through filter position `tap`, the offsets being consecutive and ascending.
+struct Line {
+    first: usize,
+    count: usize,
+    scale: usize,
+    taps: Vec<(usize, isize)>,
+}
+
+/// The lines of one dimension: one forward, one a parity in the data gradient.
+fn lines(direction: Direction, conv: &Conv2d, filter: usize, targets: usize) -> Vec<Line> {
+    let (stride, pad) = (conv.stride as isize, conv.pad as isize);
+    match direction {
+        Direction::Forward => {
+            let taps = (0..filter).map(|r| (r, r as isize - pad)).collect();
+            vec![Line { first: 0, count: targets, scale: conv.stride, taps }]
+        }
+        Direction::DataGrad => (0..conv.stride.min(targets))
+            .map(|first| {
+                let reach = first as isize + pad;
+                let taps = (0..filter).rev().filter(|&r| (reach - r as isize) % stride == 0);
+                let taps = taps.map(|r| (r, (reach - r as isize) / stride)).collect();
+                Line { first, count: (targets - first).div_ceil(conv.stride), scale: 1, taps }
+            })
+            .collect(),
+    }
+}
+
+/// Target pixels that share their taps.
+struct Class {
+    /// Per pixel: its index in the target image, and the offset of its source in the bordered image.
+    pixels: Vec<(u32, u32)>,
+    runs: Vec<Run>,
+}
+
+/// Neighbouring taps of one filter row.
+struct Run {
+    /// First row of the panel.
+    panel_row: usize,
+    /// Offset from the pixel's source, in elements.
+    offset: usize,
+    /// Taps times depth.
+    depth: usize,
+}
+
+/// The geometry of one direction, the same for every image.
+pub struct Indirection {
+    source: [usize; 3],
+    channels: usize,
+    /// Zero rows before the image, zero columns before it, and the extents of the bordered image.
+    before: [usize; 2],
+    bordered: [usize; 2],
+    classes: Vec<Class>,
+    /// Filter positions r * S + s in the order of the panels' rows.
+    taps: Vec<usize>,
+}
+
+impl Indirection {
+    /// Finds every target pixel's source.
+    pub fn new(e: &Extents, direction: Direction) -> Self {
+        let (source, target) = e.ends(direction);
+        let rows = lines(direction, &e.conv, e.filter[0], target[0]);
+        let columns = lines(direction, &e.conv, e.filter[1], target[1]);
+        let (top, height) = border(&rows, source[0]);
+        let (left, width) = border(&columns, source[1]);
+        let depth = source[2];
+        let mut taps = Vec::new();
+        let mut classes = Vec::new();
+        for (row, column) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
+            let step = if direction == Direction::Forward { 1 } else { e.conv.stride };
+            let pixel = |i: usize, j: usize| {
+                let target = (row.first + i * step) * target[1] + column.first + j * step;
+                (target as u32, ((i * row.scale * width + j * column.scale) * depth) as u32)
+            };
+            let pixels = (0..row.count).flat_map(|i| (0..column.count).map(move |j| pixel(i, j))).collect();
+            let mut runs = Vec::new();
+            if let Some((_, x)) = column.taps.first() {
+                for (r, y) in &row.taps {
+                    let at = (y + top as isize) as usize * width + (x + left as isize) as usize;
+                    let depth_of_run = column.taps.len() * depth;
+                    runs.push(Run { panel_row: taps.len() * depth, offset: at * depth, depth: depth_of_run });
+                    taps.extend(column.taps.iter().map(|(s, _)| r * e.filter[1] + s));
+                }
+            }
+            classes.push(Class { pixels, runs });
+        }
+        Self { source, channels: target[2], before: [top, left], bordered: [height, width], classes, taps }
+    }
+
+    /// `image` [H W C] in the arithmetic and with its zero border: in place where it is stored so.
+    pub fn border<'a, T: Element>(&self, image: &'a [T], buffer: &'a mut Buffer) -> &'a [T::Acc] {
+        let [h, w, c] = self.source;
+        if self.bordered == [h, w] {
+            return widened(image, buffer);
+        }
+        let [top, left] = self.before;
+        let wide = buffer.first::<T::Acc>(self.bordered[0] * self.bordered[1] * c);
+        let (row, inner) = (self.bordered[1] * c, left * c..(left + w) * c);
+        for (y, wide) in wide.chunks_exact_mut(row).enumerate() {
+            match y.checked_sub(top).filter(|y| *y < h) {
+                None => wide.fill(T::Acc::default()),
+                Some(y) => {
+                    wide[..inner.start].fill(T::Acc::default());
+                    wide[inner.end..].fill(T::Acc::default());
+                    let image = &image[y * w * c..][..w * c];
+                    wide[inner.clone()].iter_mut().zip(image).for_each(|(wide, x)| *wide = x.load());
+                }
+            }
+        }
+        wide
+    }
+}
+
+/// Zeros needed before the source along one dimension, and its extent with those before and after.
+fn border(lines: &[Line], extent: usize) -> (usize, usize) {
+    let ends = lines.iter().filter(|l| l.count > 0).flat_map(|l| {
+        let last = ((l.count - 1) * l.scale) as isize;
+        l.taps.iter().map(move |(_, offset)| (*offset, last + offset))
+    });
+    let (first, last) = ends.fold((0, extent as isize - 1), |(a, b), (c, d)| (a.min(c), b.max(d)));
+    (first.unsigned_abs(), (last - first + 1) as usize)
+}
+
+/// Packs a filter w [K R S C] into panels over the target's channels, taps in the order of the indirection.
+pub fn pack<T: Element>(e: &Extents, direction: Direction, i: &Indirection, w: &[T], packed: &mut [T::Acc]) {
+    let (taps, depth) = (e.filter[0] * e.filter[1], i.source[2]);
+    let panels = Panels::new(i.channels, tile::lanes::<T::Acc>());
     let c = e.input[2];
     packed.par_chunks_mut(taps * depth * panels.width).enumerate().for_each(|(p, panel)| {
         let first = p * panels.width;
-        let valid = panels.width.min(channels - first);
+        let valid = panels.width.min(i.channels - first);
         for (row, lanes) in panel.chunks_exact_mut(panels.width).enumerate() {
-            let (tap, d) = (row / depth, row % depth);
+            // Taps that no target pixel reads have no place in the order; their rows stay unused.
+            let (Some(&tap), d) = (i.taps.get(row / depth), row % depth) else { continue };
             lanes[valid..].fill(T::Acc::default());
             match direction {
                 // Target channels are filters: a strided column of w.
@@ -94,62 +204,13 @@ pub fn pack<T: Element>(e: &Extents, direction: Direction, w: &[T], packed: &mut
     });
 }
 
-/// Target pixels that share their taps, in tiles: all pixels forward, one parity in the data gradient.
-struct Pixels {
-    /// Indices h * W + w of the target.
-    targets: Vec<u32>,
-    /// For every tap that some pixel reads: its index r * S + s, and each pixel's source pixel or [`OUTSIDE`].
-    taps: Vec<(usize, Vec<u32>)>,
-}
-
-/// A source pixel in the zero padding.
-const OUTSIDE: u32 = u32::MAX;
-
-/// The geometry of one direction, the same for every image.
-pub struct Indirection {
-    extents: Extents,
-    direction: Direction,
-    classes: Vec<Pixels>,
-}
-
-impl Indirection {
-    /// Finds every target pixel's source pixels.
-    pub fn new(extents: Extents, direction: Direction) -> Self {
-        let (source, target) = extents.ends(direction);
-        let step = if direction == Direction::Forward { 1 } else { extents.conv.stride };
-        let mut classes = Vec::new();
-        for (ph, pw) in (0..step).flat_map(|ph| (0..step).map(move |pw| (ph, pw))) {
-            let pixels: Vec<(usize, usize)> = (ph..target[0])
-                .step_by(step)
-                .flat_map(|h| (pw..target[1]).step_by(step).map(move |w| (h, w)))
-                .collect();
-            let mut taps = Vec::new();
-            for (r, s) in (0..extents.filter[0]).flat_map(|r| (0..extents.filter[1]).map(move |s| (r, s))) {
-                let from = |&(h, w): &(usize, usize)| {
-                    let y = extents.source(direction, h, r, source[0])?;
-                    let x = extents.source(direction, w, s, source[1])?;
-                    Some((y * source[1] + x) as u32)
-                };
-                let sources: Vec<u32> = pixels.iter().map(|p| from(p).unwrap_or(OUTSIDE)).collect();
-                if sources.iter().any(|&s| s != OUTSIDE) {
-                    taps.push((r * extents.filter[1] + s, sources));
-                }
-            }
-            let targets = pixels.iter().map(|(h, w)| (h * target[1] + w) as u32).collect();
-            classes.push(Pixels { targets, taps });
-        }
-        Self { extents, direction, classes }
-    }
-}
-
 /// Computes one target image from one source image.
 ///
-/// `source` [H W C] and `packed` are in the arithmetic; `finish(pixel, first channel, sums)` takes each row of finished
-/// sums, whose epilogue and rounding are the caller's.
+/// `finish(pixel, first channel, sums)` takes each row of finished sums, whose epilogue and rounding are the caller's.
 pub struct Convolve<'a, T: Real, F> {
     /// The geometry.
     pub indirection: &'a Indirection,
-    /// The source image.
+    /// The source image with its border.
     pub source: &'a [T],
     /// The filter, packed by [`pack`].
     pub packed: &'a [T],
@@ -157,13 +218,12 @@ pub struct Convolve<'a, T: Real, F> {
     pub finish: F,
 }
 
-impl<T: Real, F: FnMut(usize, usize, &[T])> pulp::WithSimd for Convolve<'_, T, F> {
+impl<T: Real, F: FnMut(usize, usize, &[T])> WithSimd for Convolve<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let channels = self.indirection.extents.ends(self.indirection.direction).1[2];
-        match (Panels::new(channels, T::lanes::<S>()).vectors, tile::rows::<S>()) {
+        match (Panels::new(self.indirection.channels, T::lanes::<S>()).vectors, tile::rows::<S>()) {
             (1, 4) => self.run::<S, 4, 1>(simd),
             (2, 4) => self.run::<S, 4, 2>(simd),
             (_, 4) => self.run::<S, 4, 3>(simd),
@@ -177,46 +237,30 @@ impl<T: Real, F: FnMut(usize, usize, &[T])> pulp::WithSimd for Convolve<'_, T, F
 impl<T: Real, F: FnMut(usize, usize, &[T])> Convolve<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd, const R: usize, const V: usize>(mut self, simd: S) {
-        let Indirection { extents, direction, classes } = self.indirection;
-        let (source, target) = extents.ends(*direction);
-        let (depth, channels) = (source[2], target[2]);
+        let Indirection { channels, classes, .. } = self.indirection;
         let width = V * T::lanes::<S>();
-        let panel_rows = extents.filter[0] * extents.filter[1] * depth;
-        let zeros = zeros::<T>(depth);
-        for (p, panel) in self.packed.chunks_exact(panel_rows * width).enumerate() {
+        let panels = channels.div_ceil(width);
+        for (p, panel) in self.packed.chunks_exact(self.packed.len() / panels).enumerate() {
             let first = p * width;
             let valid = width.min(channels - first);
             for class in classes {
-                for (t, targets) in class.targets.chunks(R).enumerate() {
+                for pixels in class.pixels.chunks(R) {
                     let mut acc = [[T::splat(simd, T::default()); V]; R];
-                    for (tap, sources) in &class.taps {
-                        let rows: [&[T]; R] = std::array::from_fn(|i| {
-                            match sources.get(t * R + i) {
-                                Some(&s) if s != OUTSIDE => &self.source[s as usize * depth..][..depth],
-                                // Past the last pixel, or in the padding.
-                                _ => &zeros[..depth],
-                            }
-                        });
-                        let panel = &panel[tap * depth * width..][..depth * width];
+                    // A last tile that is not full computes its last pixel more than once.
+                    let sources: [usize; R] =
+                        std::array::from_fn(|i| pixels[i.min(pixels.len() - 1)].1 as usize);
+                    for run in &class.runs {
+                        let rows = sources.map(|s| &self.source[s + run.offset..][..run.depth]);
+                        let panel = &panel[run.panel_row * width..][..run.depth * width];
                         tile::accumulate::<S, T, R, V>(simd, &mut acc, rows, tile::vectors::<S, T>(panel));
                     }
-                    for (i, &target) in targets.iter().enumerate() {
-                        let sums: &[T] = bytemuck::cast_slice(&acc[i]);
+                    for (acc, &(target, _)) in acc.iter().zip(pixels) {
+                        let sums: &[T] = bytemuck::cast_slice(acc);
                         (self.finish)(target as usize, first, &sums[..valid]);
                     }
                 }
             }
         }
-    }
-}
-
-/// A row of the zero padding.
-fn zeros<T: Real>(depth: usize) -> std::borrow::Cow<'static, [T]> {
-    const LONGEST: usize = 4096;
-    static ZEROS: [f64; LONGEST] = [0.0; LONGEST];
-    match bytemuck::cast_slice(&ZEROS).get(..depth) {
-        Some(zeros) => zeros.into(),
-        None => vec![T::default(); depth].into(),
     }
 }
 

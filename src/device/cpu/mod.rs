@@ -11,6 +11,7 @@ mod element;
 mod elementwise;
 mod execute;
 mod indirect;
+mod mask;
 mod memory;
 mod sgd;
 mod tile;

@@ -19,6 +19,9 @@ use super::element::Real;
 /// Widest panel, in vectors.
 pub const MAX_VECTORS: usize = 3;
 
+/// Most rows of a tile; every number of rows divides it.
+pub const MAX_ROWS: usize = 8;
+
 /// Widest panel, in channels: 16 lanes are the widest vector there is.
 pub const MAX_WIDTH: usize = MAX_VECTORS * 16;
 

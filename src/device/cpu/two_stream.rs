@@ -50,32 +50,41 @@ pub fn update<T: Element>(
 ) {
     let image = height * width * c;
     let task = images_a_task(image).min(batch) * image;
-    y.par_chunks_mut(task).zip(mask.par_chunks_mut(task.div_ceil(8))).enumerate().for_each(|(t, (y, mask))| {
-        ROWS.with_borrow_mut(|[row, gates]| {
-            let (row, gates) = (row.first::<T::Acc>(c), gates.first::<u8>(y.len()));
-            Arch::new().dispatch(|| {
-                for (r, y) in y.chunks_exact_mut(c).enumerate() {
-                    let at = t * task + r * c;
-                    for ((row, z), (a, b)) in row.iter_mut().zip(&z[at..at + c]).zip(main.a.iter().zip(&main.b)) {
-                        *row = *a * z.load() + *b;
+    y.par_chunks_mut(task).zip(mask.par_chunks_mut(task.div_ceil(8))).enumerate().for_each(
+        |(t, (y, mask))| {
+            ROWS.with_borrow_mut(|[row, gates]| {
+                let (row, gates) = (row.first::<T::Acc>(c), gates.first::<u8>(y.len()));
+                Arch::new().dispatch(|| {
+                    for (r, y) in y.chunks_exact_mut(c).enumerate() {
+                        let at = t * task + r * c;
+                        for ((row, z), (a, b)) in
+                            row.iter_mut().zip(&z[at..at + c]).zip(main.a.iter().zip(&main.b))
+                        {
+                            *row = *a * z.load() + *b;
+                        }
+                        add_outer(outer, at, [height, width, c], row);
+                        for ((y, row), gate) in y.iter_mut().zip(&*row).zip(&mut gates[r * c..]) {
+                            let stored = T::store(*row);
+                            // NaN neither passes nor becomes zero: a diverged network must show.
+                            *gate = u8::from(stored.load() > T::Acc::default());
+                            *y = if stored.load() <= T::Acc::default() { T::default() } else { stored };
+                        }
                     }
-                    add_outer(outer, at, [height, width, c], row);
-                    for ((y, row), gate) in y.iter_mut().zip(&*row).zip(&mut gates[r * c..]) {
-                        let stored = T::store(*row);
-                        // NaN neither passes nor becomes zero: a diverged network must show.
-                        *gate = u8::from(stored.load() > T::Acc::default());
-                        *y = if stored.load() <= T::Acc::default() { T::default() } else { stored };
-                    }
-                }
-                mask::pack(gates, mask);
+                    mask::pack(gates, mask);
+                });
             });
-        });
-    });
+        },
+    );
 }
 
 /// Adds the outer shortcut's channels of the pixel that starts at element `at`.
 #[inline(always)]
-fn add_outer<T: Element>(outer: &Outer<'_, T>, at: usize, [height, width, c]: [usize; 3], row: &mut [T::Acc]) {
+fn add_outer<T: Element>(
+    outer: &Outer<'_, T>,
+    at: usize,
+    [height, width, c]: [usize; 3],
+    row: &mut [T::Acc],
+) {
     match outer {
         Outer::None => {}
         Outer::Identity(x) => row.iter_mut().zip(&x[at..at + c]).for_each(|(row, x)| *row += x.load()),
@@ -98,8 +107,9 @@ fn add_outer<T: Element>(outer: &Outer<'_, T>, at: usize, [height, width, c]: [u
 #[inline(always)]
 fn masked<T: Element>(dy: &[T], mask: &[u8], at: usize, gates: &mut [u8], g: &mut [T::Acc]) {
     mask::expand(mask, at, gates);
-    for ((g, dy), gate) in g.iter_mut().zip(&dy[at..]).zip(gates) {
-        *g = if *gate != 0 { dy.load() } else { T::Acc::default() };
+    for ((g, dy), gate) in g.iter_mut().zip(&dy[at..at + gates.len()]).zip(&*gates) {
+        let dy = dy.load();
+        *g = if *gate != 0 { dy } else { T::Acc::default() };
     }
 }
 
@@ -154,7 +164,14 @@ pub fn reduce<T: Element>(
 }
 
 /// `two_stream_backward` of one batch norm: dz from its z and its backward pass' constants.
-pub fn backward<T: Element>(dy: &[T], mask: &[u8], z: &[T], k: &Backward<T::Acc>, batch: usize, dz: &mut [T]) {
+pub fn backward<T: Element>(
+    dy: &[T],
+    mask: &[u8],
+    z: &[T],
+    k: &Backward<T::Acc>,
+    batch: usize,
+    dz: &mut [T],
+) {
     let (image, c) = (dy.len() / batch, k.a.len());
     dz.par_chunks_mut(image).enumerate().for_each(|(n, dz)| {
         ROWS.with_borrow_mut(|[row, gates]| {
