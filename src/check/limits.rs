@@ -8,7 +8,8 @@
 //!   relative to the sum that is u sqrt(K) / 2.4 in the mean square, and twice u sqrt(K) is five deviations away.
 //!   Where the mean is not zero both sum and error grow by the same factor.
 //!
-//! That gives `u (8 + 2 sqrt(K))`. An accumulator in f64 is compared with another of its kind: twice that. Under bf16
+//! That gives `u (8 + 2 sqrt(K))`. A variance of numbers that lie d deviations from zero is a sum of squared differences
+//! from a mean rounded at that distance: up to u d more, where a difference of squares would err by u d². An accumulator in f64 is compared with another of its kind: twice that. Under bf16
 //! the accumulator is f32, but tensor cores align and truncate their products instead of rounding the sum: u is a whole
 //! unit in the last place there. What is stored as bf16 may move by bf16's unit roundoff, 2^-8, more.
 //!
@@ -26,14 +27,18 @@ const F64_ROUNDOFF: f64 = f64::EPSILON / 2.0;
 
 /// The largest relative error of an output stored as `dtype`.
 pub fn limit(precision: Precision, dtype: DType, rule: Limit) -> f64 {
-    let Limit::Sum(terms) = rule else { return 0.0 };
+    let (terms, distance) = match rule {
+        Limit::Exact => return 0.0,
+        Limit::Sum(terms) => (terms, 0.0),
+        Limit::Variance { terms, distance } => (terms, distance),
+    };
     let unit = match precision {
         Precision::F64 => 2.0 * F64_ROUNDOFF,
         Precision::F32 => F32_ROUNDOFF,
         Precision::Bf16 => 2.0 * F32_ROUNDOFF,
     };
     let stored = if dtype == DType::Bf16 { BF16_ROUNDOFF } else { 0.0 };
-    stored + unit * (8.0 + 2.0 * (terms as f64).sqrt())
+    stored + unit * (8.0 + 2.0 * (terms as f64).sqrt() + distance)
 }
 
 /// `‖out − want‖ / ‖want‖`; absolute where the wanted result is 0; NaN where anything is not a number, or infinite.

@@ -1,5 +1,7 @@
 //! Runs a case on a device and holds it to the definition.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use serde::Serialize;
 
 use super::cases::{Case, Limit};
@@ -14,7 +16,7 @@ use crate::ops::{Epilogue, Op};
 pub type Factory<'a> = &'a dyn Fn(&StateLayout, Precision) -> Result<Box<dyn Device>>;
 
 /// The learning rate of the optimiser's cases.
-const LEARNING_RATE: f32 = 0.1;
+const LEARNING_RATE: f64 = 0.1;
 
 /// How one case went.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -60,7 +62,10 @@ pub fn run_cases(cases: impl Iterator<Item = Case>, factory: Factory<'_>) -> Rep
 pub fn run_case(case: &Case, factory: Factory<'_>) -> CaseResult {
     let name = case.name();
     let inputs: Vec<Tensor> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
-    let result = execute(case, &inputs, factory).and_then(|got| compare(case, &inputs, &got));
+    // A kernel that panics fails its own row, by name, and not the table.
+    let result = catch_unwind(AssertUnwindSafe(|| execute(case, &inputs, factory)))
+        .unwrap_or_else(|_| Err(Error::device("the device panicked")))
+        .and_then(|got| compare(case, &inputs, &got));
     match result {
         Ok(outputs) => {
             // The output that is furthest beyond its limit, or nearest to it; not a number counts as furthest.
@@ -180,8 +185,7 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Vec<(f64, f64)>>
     for region in [Region::Parameters, Region::Momentum] {
         arguments.extend((0..case.kinds.len()).map(|i| state_before(case, region, i)));
     }
-    let context =
-        Context { precision: case.precision, learning_rate: f64::from(LEARNING_RATE), kinds: &case.kinds };
+    let context = Context { precision: case.precision, learning_rate: LEARNING_RATE, kinds: &case.kinds };
     let mut want = evaluate(&case.op, &arguments.iter().collect::<Vec<_>>(), &context);
     if want.len() != got.tensors.len() {
         return Err(Error::device(format!("gave {} results, not {}", got.tensors.len(), want.len())));

@@ -5,6 +5,7 @@ pub mod networks;
 
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 use rir::check::reference::ReferenceDevice;
+use rir::device::cpu::CpuDevice;
 use rir::device::{Device, PlanId, StepInputs};
 use rir::graph::{
     self, Fusions, Graph, ParameterKind, Precision, Region, Segment, Shape, StateLayout, ValueId,
@@ -18,7 +19,7 @@ pub type Factory = fn(&StateLayout, Precision) -> rir::Result<Box<dyn Device>>;
 
 /// The engine's device.
 pub fn cpu(layout: &StateLayout, precision: Precision) -> rir::Result<Box<dyn Device>> {
-    Ok(Box::new(ReferenceDevice::new(layout, precision)))
+    Ok(Box::new(CpuDevice::new(layout, precision)?))
 }
 
 /// The definition of every operation, as a device.
@@ -179,7 +180,7 @@ impl Model {
     }
 
     /// A whole training step.
-    pub fn step(&mut self, id: PlanId, batch: &Batch, learning_rate: f32) {
+    pub fn step(&mut self, id: PlanId, batch: &Batch, learning_rate: f64) {
         self.run(id, batch);
         for segment in [Segment::Reduce, Segment::Update] {
             self.device.run(id, segment, &StepInputs { learning_rate }).unwrap();

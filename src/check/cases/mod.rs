@@ -48,12 +48,19 @@ pub struct Input {
 }
 
 /// How close to the definition a case's outputs must be; see [`limits`](super::limits).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
     /// Nothing is computed: every stored bit must be right.
     Exact,
     /// Sums of this many terms.
     Sum(usize),
+    /// Variances.
+    Variance {
+        /// Numbers that each is taken over.
+        terms: usize,
+        /// How many deviations their mean lies from zero.
+        distance: f64,
+    },
 }
 
 /// One row of the table at one precision.

@@ -1,6 +1,6 @@
 //! Batch norm, and its folded form.
 
-use super::{Fill, Row};
+use super::{Fill, Limit, Row};
 use crate::graph::Shape;
 use crate::ops::{BatchNorm, BatchNormBackward, BatchNormReduce, BatchStats, FoldBatchNorm, ScaleShift};
 
@@ -25,8 +25,10 @@ pub(super) fn rows() -> Vec<Row> {
         let form = extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let vector = || Shape::from([c]);
         rows.push(Row::new(BatchStats, &form, [z.clone()]).sums(m));
-        let far = Row::new(BatchStats, format!("{form}-mean64"), []).with(z.clone(), Fill::Offset(64.0));
-        rows.push(far.sums(m));
+        let distance = 64.0;
+        let far = Row::new(BatchStats, format!("{form}-mean{distance}"), []);
+        let limit = Limit::Variance { terms: m, distance };
+        rows.push(Row { limit, ..far.with(z.clone(), Fill::Offset(distance)) });
         let normalised = Row::new(BatchNorm, &form, [z.clone()]).with([2, c], Fill::Statistics);
         rows.push(normalised.with(vector(), Fill::Normal).with(vector(), Fill::Normal));
         let reduced = Row::new(BatchNormReduce, &form, [z.clone(), z.clone()]);

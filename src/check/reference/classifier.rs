@@ -39,8 +39,7 @@ fn log_softmax(logits: &Tensor, n: usize, k: usize) -> f64 {
 }
 
 /// `t[n, k] = (1 - smoothing) onehot(label) + smoothing / K`.
-fn target(smoothing: f32, label: f64, k: usize, classes: usize) -> f64 {
-    let smoothing = f64::from(smoothing);
+fn target(smoothing: f64, label: f64, k: usize, classes: usize) -> f64 {
     let hard = if k as f64 == label { 1.0 - smoothing } else { 0.0 };
     hard + smoothing / classes as f64
 }

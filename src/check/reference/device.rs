@@ -31,16 +31,15 @@ struct Loaded {
 }
 
 impl ReferenceDevice {
-    /// Parameters, momentum and gradients start at 0, running statistics at their initial values.
+    /// A State of zeros.
     pub fn new(layout: &StateLayout, precision: Precision) -> Self {
         let zeros: Vec<Tensor> = layout.parameters.iter().map(|p| Tensor::zeros(p.shape.clone())).collect();
-        let initial = |r: &crate::graph::Running| Tensor::from_fn([r.channels], |_| f64::from(r.initial));
         Self {
             precision,
             parameters: zeros.clone(),
             momentum: zeros.clone(),
             gradients: zeros,
-            running: layout.running.iter().map(initial).collect(),
+            running: layout.running.iter().map(|r| Tensor::zeros([r.channels])).collect(),
             layout: layout.clone(),
             plans: Vec::new(),
         }
@@ -78,11 +77,7 @@ impl ReferenceDevice {
             arguments.extend(self.parameters.iter().chain(&self.momentum));
         }
         let kinds: Vec<ParameterKind> = self.layout.parameters.iter().map(|p| p.kind).collect();
-        let context = Context {
-            precision: self.precision,
-            learning_rate: f64::from(step.learning_rate),
-            kinds: &kinds,
-        };
+        let context = Context { precision: self.precision, learning_rate: step.learning_rate, kinds: &kinds };
         let results = evaluate(&node.op, &arguments, &context);
         match node.op {
             Op::Sgd(_) => {

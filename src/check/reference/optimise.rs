@@ -7,12 +7,11 @@ use crate::ops::{Sgd, UpdateRunning};
 pub(super) fn sgd(op: &Sgd, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tensor> {
     let count = context.kinds.len();
     assert_eq!(inputs.len(), 3 * count, "sgd reads a gradient, a value and a velocity for each parameter");
-    let momentum = f64::from(op.momentum);
+    let momentum = op.momentum;
     let (mut parameters, mut velocities) = (Vec::new(), Vec::new());
     for (i, &kind) in context.kinds.iter().enumerate() {
         let (gradient, weight, velocity) = (inputs[i], inputs[count + i], inputs[2 * count + i]);
         let (decay, center) = op.decay(kind);
-        let (decay, center) = (f64::from(decay), f64::from(center));
         let gradient =
             Tensor::from_fn(weight.shape.clone(), |e| gradient.data[e] + decay * (weight.data[e] - center));
         let velocity =
