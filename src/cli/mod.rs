@@ -26,6 +26,7 @@ use rir::error::Result;
     version,
     propagate_version = true,
     arg_required_else_help = true,
+    args_override_self = true,
     disable_help_subcommand = true,
     after_help = "Examples:
   rir train                                    train rir-32 on CIFAR-10 if it is there, else on synthetic images

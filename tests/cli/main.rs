@@ -10,8 +10,11 @@ use std::process::{Command, Stdio};
 
 /// What a command left.
 pub struct Ran {
+    /// Its exit code; -1 where a signal ended it.
     pub code: i32,
+    /// What it printed.
     pub stdout: String,
+    /// What it said beside that.
     pub stderr: String,
 }
 
