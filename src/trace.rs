@@ -252,8 +252,10 @@ mod tests {
     fn axes_change_places_and_come_back() {
         let values: Vec<f64> = (0..120).map(f64::from).collect();
         let nchw = permuted(&values, [2, 4, 5, 3], [0, 3, 1, 2]);
-        // n, h, w, c = 1, 2, 3, 1 of [2 4 5 3] lies at n, c, h, w of [2 3 4 5].
-        assert_eq!(nchw[((1 * 3 + 1) * 4 + 2) * 5 + 3], values[((1 * 4 + 2) * 5 + 3) * 3 + 1]);
+        let at = |[_, b, c, d]: [usize; 4], [i, j, k, l]: [usize; 4]| ((i * b + j) * c + k) * d + l;
+        for [n, h, w, c] in [[1, 2, 3, 1], [0, 3, 0, 2], [1, 0, 4, 0]] {
+            assert_eq!(nchw[at([2, 3, 4, 5], [n, c, h, w])], values[at([2, 4, 5, 3], [n, h, w, c])]);
+        }
         assert_eq!(permuted(&nchw, [2, 3, 4, 5], [0, 2, 3, 1]), values);
     }
 
