@@ -18,9 +18,9 @@
 
 Threads are bounded by the process's CPU affinity, from which XLA sizes its thread pool.
 
-What is the default here was the fastest of what was tried, on 2 cores of a Zen 4 EPYC (rir-18-wide, batch 32, jax
-0.10.2; medians of two rounds of 5 steps in images/s, where one round repeats another to 5 or 10%). First one
-device (--shards 1), of the machine to itself:
+What was tried, on 2 cores of a Zen 4 EPYC (rir-18-wide, batch 32, jax 0.10.2; medians of two rounds of 5 steps in
+images/s). One round repeats another only to 5 or 10%, so that most of these are one speed; the default is the line
+that was never slow. First one device (--shards 1):
 
     N H W C, H W I O, one-pass variance, huge pages                               17.5, 17.8    peak 1.15 GiB
     --small-pages (4 KiB pages, as without GLIBC_TUNABLES)                        17.5, 17.0    peak 1.11 GiB
@@ -30,15 +30,17 @@ device (--shards 1), of the machine to itself:
     --xla-flags=--xla_cpu_prefer_vector_width=512                                 17.4, 16.1
     --xla-flags="--xla_cpu_use_onednn=true --xla_cpu_experimental_onednn_custom_call=true"    16.0, 17.6
     --xla-flags=--xla_cpu_enable_fast_math=true                                   15.3, 17.5
-    --xla-flags=--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_RUNTIME                  14.6, 15.7
+    --xla-flags=--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_RUNTIME                  14.6, 15.7*
+    * other processes took half a core
 
-Also tried, on single layers, and no faster than XLA's own convolution and its gradients, forward, by input and by
-weights: the convolution as one matrix product over gathered patches, and the weight gradient as three or nine
-matrix products over shifted images. Multi-threaded Eigen is XLA's default.
+Also tried, layer by layer, against XLA's own convolution and its gradients: the convolution as one matrix product
+over gathered patches (slower on the large layers, faster on one small one), and the weight gradient as three or
+nine matrix products over shifted images (the same in sum). Multi-threaded Eigen is XLA's default.
 
 The first line, with the batch split over two host devices (--shards 2, the default), so that what XLA runs on one
-thread runs twice side by side: 18.3, 16.7; its fastest step 20.3, against 18.4 on one device; peak 1.20 GiB. With
---xla_cpu_multi_thread_eigen=false as well, 18.5 at best. Where memory is compared, time --shards 1 too."""
+thread runs twice side by side: 18.3 (others took 0.13 cores), 16.7; its fastest step 20.3, against 18.4 on one
+device; peak 1.20 GiB. Where memory is compared, time --shards 1 too.
+"""
 
 import argparse
 import datetime
