@@ -1,5 +1,6 @@
 //! rir: a deep-learning engine for ResNet in ResNet.
 
+pub mod check;
 pub mod data;
 pub mod device;
 pub mod error;
