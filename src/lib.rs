@@ -7,6 +7,8 @@ pub mod error;
 pub mod graph;
 pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod random;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -1,0 +1,325 @@
+//! The training loop: steps, lines of metrics, evaluations and checkpoints, until the end or a stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::checkpoint::{Checkpoint, FORMAT_VERSION, Info};
+use super::config::Config;
+use super::diverged;
+use super::evaluate::evaluate;
+use super::memory::peak_rss_bytes;
+use super::metrics::{Line, Metrics};
+use super::position::{Measured, Position, Sums};
+use super::prepare::Prepared;
+use super::progress::Progress;
+use super::run::RunFolder;
+use super::session::{Session, is_sane};
+use super::stop::Stop;
+use super::summary::{Stopped, Summary};
+use crate::data::{Batch, Images, Loader, Normaliser, TrainOptions};
+use crate::error::{Error, Kind, Result};
+
+/// Lines of metrics in an epoch.
+const LINES_PER_EPOCH: usize = 20;
+
+/// Steps that do not count for the speed: they load plans and fill caches.
+const WARM_UP_STEPS: usize = 5;
+
+/// A run under way.
+pub(super) struct Loop {
+    pub folder: RunFolder,
+    pub config: Config,
+    pub data: Prepared,
+    pub normaliser: Arc<Normaliser>,
+    pub session: Session,
+    pub metrics: Metrics,
+    pub progress: Progress,
+    pub stop: Stop,
+    pub time_limit: Option<Duration>,
+    pub checkpoint_every: Duration,
+    pub steps_per_epoch: usize,
+    /// Steps of the whole run.
+    pub total: u64,
+    /// When this process took the run up.
+    pub started: Instant,
+    /// Seconds that earlier processes spent on it.
+    pub seconds_before: f64,
+    /// When the last checkpoint was written.
+    pub saved: Instant,
+    /// When the last line of metrics was written, or the steps after it began.
+    pub line_began: Instant,
+    /// How long the last evaluation took.
+    pub evaluation_took: Option<Duration>,
+    /// Of each step of this process.
+    pub step_seconds: Vec<f64>,
+    pub position: Position,
+}
+
+impl Loop {
+    /// Trains until the end or a stop.
+    pub fn run(mut self) -> Result<Summary> {
+        if self.position.step == 0 {
+            self.save()?;
+        }
+        let mut loader = self.loader()?;
+        let stopped = loop {
+            if self.position.finished {
+                break None;
+            }
+            if self.is_epoch_over() {
+                self.end_epoch()?;
+                continue;
+            }
+            if self.stop.is_requested(self.position.step) {
+                break Some(Stopped::Interrupted);
+            }
+            if self.is_time_up() {
+                break Some(Stopped::TimeLimit);
+            }
+            let began = Instant::now();
+            let batch = loader.next().unwrap_or_else(|| Err(Error::data("the loader ended early")))?;
+            self.step(&batch)?;
+            self.step_seconds.push(began.elapsed().as_secs_f64());
+            if self.saved.elapsed() >= self.checkpoint_every {
+                self.save()?;
+            }
+        };
+        drop(loader);
+        if stopped.is_some() {
+            self.save()?;
+        }
+        if stopped == Some(Stopped::TimeLimit) {
+            self.measure_unfinished()?;
+        }
+        Ok(self.summary(stopped))
+    }
+
+    /// Batches from the position on.
+    fn loader(&self) -> Result<Loader> {
+        let options = TrainOptions {
+            augment: self.config.recipe.augment,
+            seed: self.config.seed,
+            batch: self.config.recipe.batch_size,
+            epoch: self.position.epoch,
+            step: self.position.step_in_epoch,
+        };
+        Loader::train(Arc::clone(&self.data.train), Arc::clone(&self.normaliser), options)
+    }
+
+    fn is_epoch_over(&self) -> bool {
+        self.position.step_in_epoch == self.steps_per_epoch || self.position.step == self.total
+    }
+
+    /// Whether the time that is left is only just enough to evaluate and save.
+    fn is_time_up(&self) -> bool {
+        let Some(limit) = self.time_limit else { return false };
+        let pace = median(&self.step_seconds).unwrap_or(0.0) / self.config.recipe.batch_size as f64;
+        // Evaluation has no backward pass; half the time of training is a safe guess until one was timed.
+        let guess = 0.5 * pace * self.data.test.len() as f64;
+        let evaluation = self.evaluation_took.map_or(guess, |took| took.as_secs_f64());
+        self.started.elapsed().as_secs_f64() + 1.1 * evaluation + 1.0 >= limit.as_secs_f64()
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.config.recipe.rate(self.position.step, self.total)
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<()> {
+        let rate = self.learning_rate();
+        let result = self.session.train_step(&batch.images, &batch.labels, rate)?;
+        if !is_sane(result.loss) {
+            return Err(self.diverged(batch, result.loss, rate));
+        }
+        let position = &mut self.position;
+        position.step += 1;
+        position.step_in_epoch += 1;
+        position.line_sums.add(result.loss, result.correct, batch.labels.len());
+        position.epoch_sums.add(result.loss, result.correct, batch.labels.len());
+        let line = self.line(self.position.line_sums, rate);
+        if let Some(line) = &line {
+            self.progress.step(line);
+        }
+        let every = self.steps_per_epoch.div_ceil(LINES_PER_EPOCH);
+        if self.position.step_in_epoch.is_multiple_of(every) || self.is_epoch_over() {
+            line.map_or(Ok(()), |line| self.metrics.write(&line))?;
+            self.position.line_sums = Sums::default();
+            self.line_began = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// A line of metrics over `sums`; none where they are of no image.
+    fn line(&self, sums: Sums, learning_rate: f64) -> Option<Line> {
+        Some(Line {
+            ends_epoch: false,
+            synthetic: self.data.synthetic,
+            step: self.position.step,
+            epoch: self.position.epoch + 1,
+            learning_rate,
+            train: sums.measured()?,
+            test: None,
+            validation: None,
+            images_per_second: sums.images as f64 / self.line_began.elapsed().as_secs_f64(),
+            seconds: self.seconds(),
+        })
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Evaluates, writes the epoch's line, and saves.
+    fn end_epoch(&mut self) -> Result<()> {
+        let rate = self.config.recipe.rate(self.position.step.saturating_sub(1), self.total);
+        if let Some(name) = diverged::damaged_weights(&mut self.session)? {
+            return Err(self.advice(&format!("{name} is not finite any more"), "", rate));
+        }
+        let test = self.measure(&Arc::clone(&self.data.test))?;
+        let validation = self.data.validation.clone().map(|images| self.measure(&images)).transpose()?;
+        let is_best =
+            validation.is_some_and(|v| self.position.best_validation.is_none_or(|best| v.accuracy > best));
+        self.position.test = Some(test);
+        self.position.validation = validation;
+        if let Some(line) = self.line(self.position.epoch_sums, rate) {
+            let images_per_second = self.images_per_second().unwrap_or(0.0);
+            let line = Line { ends_epoch: true, test: Some(test), validation, images_per_second, ..line };
+            self.metrics.write(&line)?;
+            self.progress.epoch(&line);
+        }
+        self.position.epoch_sums = Sums::default();
+        if self.position.step_in_epoch == self.steps_per_epoch {
+            self.position.epoch += 1;
+            self.position.step_in_epoch = 0;
+        }
+        self.position.finished = self.position.step == self.total;
+        if is_best {
+            self.position.best_validation = validation.map(|v| v.accuracy);
+            let best = Checkpoint { momentum: Vec::new(), ..self.checkpoint()? };
+            let best = Checkpoint { info: Info { position: None, ..best.info }, ..best };
+            best.save(&self.folder.best())?;
+        }
+        self.save()?;
+        self.line_began = Instant::now();
+        Ok(())
+    }
+
+    /// A result for a run that its time limit cuts short; its metrics stay those of whole epochs.
+    fn measure_unfinished(&mut self) -> Result<()> {
+        self.position.test = Some(self.measure(&Arc::clone(&self.data.test))?);
+        Ok(())
+    }
+
+    fn measure(&mut self, images: &Arc<Images>) -> Result<Measured> {
+        let began = Instant::now();
+        let batch = self.config.recipe.batch_size.clamp(100, 500);
+        let evaluation = evaluate(&mut self.session, images, &self.normaliser, batch)?;
+        self.evaluation_took = Some(began.elapsed());
+        Ok(Measured { loss: evaluation.loss, accuracy: evaluation.accuracy })
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let lengths = self.metrics.sync()?;
+        self.position.metrics_bytes = lengths.metrics;
+        self.position.events_bytes = lengths.events;
+        self.position.seconds = self.seconds();
+        if let Some(name) = diverged::damaged_weights(&mut self.session)? {
+            return Err(self.advice(&format!("{name} is not finite any more"), "", self.learning_rate()));
+        }
+        self.checkpoint()?.save(&self.folder.checkpoint())?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<Checkpoint> {
+        Ok(Checkpoint {
+            info: Info {
+                format_version: FORMAT_VERSION,
+                version: env!("CARGO_PKG_VERSION").into(),
+                model: self.config.model.clone(),
+                image: self.data.image(),
+                classes: self.data.classes.clone(),
+                data: self.data.name.clone(),
+                synthetic: self.data.synthetic,
+                data_digest: self.data.digest.clone(),
+                recipe: self.config.recipe.clone(),
+                seed: self.config.seed,
+                epoch: self.position.epoch,
+                step: self.position.step,
+                precision: self.config.precision,
+                device: self.session.device_name(),
+                position: Some(self.position),
+            },
+            normaliser: Normaliser::clone(&self.normaliser),
+            tensors: self.session.export()?,
+            momentum: self.session.export_momentum()?,
+        })
+    }
+
+    /// The error of a batch whose loss is not sane.
+    fn diverged(&mut self, batch: &Batch, loss: f64, rate: f64) -> Error {
+        let loss = format!("the loss is {loss}; ");
+        match diverged::diagnose(&mut self.session, &batch.images, &batch.labels) {
+            Ok(cause) => self.advice(&cause, &loss, rate),
+            Err(e) => self.advice(&format!("and the search for the layer failed ({e})"), &loss, rate),
+        }
+    }
+
+    fn advice(&self, cause: &str, loss: &str, rate: f64) -> Error {
+        Error::new(
+            Kind::Diverged,
+            format!(
+                "training diverged at step {} (epoch {}): {loss}{cause}; start again with a lower learning rate than \
+                 {} (this step's was {rate}); the last good checkpoint is {}",
+                self.position.step + 1,
+                self.position.epoch + 1,
+                self.config.recipe.learning_rate,
+                self.folder.checkpoint().display()
+            ),
+        )
+    }
+
+    fn images_per_second(&self) -> Option<f64> {
+        let warm = self.step_seconds.get(WARM_UP_STEPS..).filter(|steps| !steps.is_empty())?;
+        median(warm).map(|seconds| self.config.recipe.batch_size as f64 / seconds)
+    }
+
+    fn summary(&self, stopped: Option<Stopped>) -> Summary {
+        let position = &self.position;
+        Summary {
+            test_accuracy: position.test.map(|m| m.accuracy),
+            test_loss: position.test.map(|m| m.loss),
+            validation_accuracy: position.validation.map(|m| m.accuracy),
+            synthetic: self.data.synthetic,
+            data: self.data.name.clone(),
+            train_images: self.data.train.len(),
+            test_images: self.data.test.len(),
+            model: self.config.model.name.clone(),
+            parameters: self.session.layout().parameter_count(),
+            recipe: self.config.recipe.name.clone(),
+            seed: self.config.seed,
+            device: self.session.device_name(),
+            precision: self.config.precision.to_string(),
+            epochs: position.epoch,
+            steps: position.step,
+            total_steps: self.total,
+            finished: position.finished,
+            stopped,
+            seconds: self.seconds(),
+            images_per_second: self.images_per_second(),
+            peak_rss_bytes: peak_rss_bytes(),
+            run: self.folder.path().into(),
+        }
+    }
+}
+
+/// The middle of some numbers; none of none.
+pub(super) fn median(numbers: &[f64]) -> Option<f64> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        _ if sorted.is_empty() => None,
+        1 => Some(sorted[middle]),
+        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
+    }
+}

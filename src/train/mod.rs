@@ -1,0 +1,45 @@
+//! Training: sessions, checkpoints, run folders and the loop that joins them.
+//!
+//! | to | see |
+//! |---|---|
+//! | train a network, or resume a run | [`train()`], [`train_seeds`] with [`TrainOptions`] |
+//! | run a network's plans on a device | [`Session`] |
+//! | read and write weights | [`Checkpoint`] |
+//! | measure a trained network | [`evaluate()`], [`Evaluation`] |
+//! | find a run's files | [`RunFolder`], [`Config`], [`find_checkpoint`] |
+
+mod append;
+mod atomic;
+mod checkpoint;
+mod config;
+mod diverged;
+mod evaluate;
+mod looping;
+mod memory;
+mod metrics;
+mod options;
+mod position;
+mod prepare;
+mod progress;
+mod run;
+mod seeds;
+mod session;
+mod stop;
+mod summary;
+mod tensor;
+mod tensorboard;
+mod trainer;
+
+pub use checkpoint::{Checkpoint, FORMAT_VERSION, Info};
+pub use config::Config;
+pub use evaluate::{Evaluation, argmax, evaluate};
+pub use memory::peak_rss_bytes;
+pub use options::{Environment, Length, OpenDevice, TrainOptions, Verbosity, parse_duration};
+pub use position::{Measured, Position, Sums};
+pub use run::{RUNS, RunFolder, find_checkpoint};
+pub use seeds::train_seeds;
+pub use session::{BatchResult, Session, SessionOptions, StepResult};
+pub use stop::Stop;
+pub use summary::{SeedsSummary, Stopped, Summary};
+pub use tensor::Tensor;
+pub use trainer::train;

@@ -1,0 +1,341 @@
+//! A session: one network on one device, and the plans that train, evaluate and examine it.
+
+use std::collections::HashMap;
+
+use super::tensor::{Tensor, from_file_order, to_file_order};
+use crate::device::{Device, PlanId, StepInputs};
+use crate::error::{Error, Result};
+use crate::graph::{self, Fusions, Graph, Precision, Region, Segment, StateLayout};
+use crate::nn::{self, Description, Options, Purpose};
+use crate::ops::Sgd;
+
+/// Everything that makes the plans of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionOptions {
+    /// The network.
+    pub model: Description,
+    /// Height, width and channels of an image.
+    pub image: [usize; 3],
+    /// Classes.
+    pub classes: usize,
+    /// The arithmetic.
+    pub precision: Precision,
+    /// Which operations are fused.
+    pub fusions: Fusions,
+    /// The optimiser's step.
+    pub sgd: Sgd,
+    /// Share of the training target that is spread over all classes.
+    pub label_smoothing: f64,
+}
+
+/// What a training step reports: both of the batch as it was before the step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepResult {
+    /// Mean loss over the batch.
+    pub loss: f64,
+    /// How many of its images the network got right.
+    pub correct: u64,
+}
+
+/// What evaluation reports of a batch of N images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchResult {
+    /// (N, classes).
+    pub logits: Vec<f32>,
+    /// Mean loss over the batch, without label smoothing.
+    pub loss: f64,
+    /// How many of its images the network got right.
+    pub correct: u64,
+}
+
+/// What a plan is for. A session keeps one plan each, by batch size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum PlanKind {
+    /// A training step.
+    Train,
+    /// A training step whose activations stay readable.
+    Examine,
+    /// Evaluation.
+    Evaluate,
+}
+
+/// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded.
+const LOADED_PLANS: usize = 4;
+
+/// A loss above this is an exploded one: the worst that an untrained network does is a few times ln(classes).
+const EXPLODED: f64 = 100.0;
+
+/// Whether a loss is one that training can go on from.
+pub(super) fn is_sane(loss: f64) -> bool {
+    loss <= EXPLODED
+}
+
+/// One network on one device.
+pub struct Session {
+    device: Box<dyn Device>,
+    options: SessionOptions,
+    layout: StateLayout,
+    plans: HashMap<(PlanKind, usize), (PlanId, u64)>,
+    uses: u64,
+}
+
+impl Session {
+    /// A session on the device that `open` makes for the network's State. The State holds nothing sensible until
+    /// [`Session::initialise`] or [`Session::import`].
+    ///
+    /// # Errors
+    /// If the description does not fit the images, or the device cannot be opened.
+    pub fn new(
+        options: SessionOptions,
+        open: impl FnOnce(&StateLayout, Precision) -> Result<Box<dyn Device>>,
+    ) -> Result<Self> {
+        let layout = build(&options, PlanKind::Evaluate, 1)?.state;
+        let device = open(&layout, options.precision)?;
+        Ok(Self { device, options, layout, plans: HashMap::new(), uses: 0 })
+    }
+
+    /// What the session was made from.
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+    /// The network's State.
+    pub fn layout(&self) -> &StateLayout {
+        &self.layout
+    }
+    /// The device, for people.
+    pub fn device_name(&self) -> String {
+        self.device.name()
+    }
+
+    /// Weights and statistics as training starts with them, and no momentum.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn initialise(&mut self, seed: u64) -> Result<()> {
+        for (i, values) in nn::initial_parameters(&self.layout, seed).into_iter().enumerate() {
+            self.device.write_state(Region::Parameters, i, &values)?;
+            self.device.write_state(Region::Momentum, i, &vec![0.0; values.len()])?;
+        }
+        for (i, running) in self.layout.running.iter().enumerate() {
+            let values = vec![f64::from(running.initial); running.channels];
+            self.device.write_state(Region::Running, i, &values)?;
+        }
+        Ok(())
+    }
+
+    /// One step on a batch: images (N, H, W, C), labels (N). Where the loss is not finite, or above 100, the
+    /// State stays as it was.
+    ///
+    /// # Errors
+    /// If the lengths do not fit, or the device failed.
+    pub fn train_step(&mut self, images: &[f32], labels: &[i32], learning_rate: f64) -> Result<StepResult> {
+        let plan = self.plan(PlanKind::Train, labels.len())?;
+        self.device.write_batch(plan, images, labels)?;
+        let inputs = StepInputs { learning_rate };
+        self.device.run(plan, Segment::Gradients, &inputs)?;
+        let result = self.step_result(plan)?;
+        if is_sane(result.loss) {
+            self.device.run(plan, Segment::Reduce, &inputs)?;
+            self.device.run(plan, Segment::Update, &inputs)?;
+        }
+        Ok(result)
+    }
+
+    /// What the network makes of a batch of any size: images (N, H, W, C), labels (N).
+    ///
+    /// # Errors
+    /// If the lengths do not fit, or the device failed.
+    pub fn evaluate_batch(&mut self, images: &[f32], labels: &[i32]) -> Result<BatchResult> {
+        let plan = self.plan(PlanKind::Evaluate, labels.len())?;
+        self.device.write_batch(plan, images, labels)?;
+        for segment in Segment::ALL {
+            self.device.run(plan, segment, &StepInputs::default())?;
+        }
+        let StepResult { loss, correct } = self.step_result(plan)?;
+        let logits = self.result(plan, "logits")?.into_iter().map(|x| x as f32).collect();
+        Ok(BatchResult { logits, loss, correct })
+    }
+
+    /// The logits (N, classes) of images (N, H, W, C).
+    ///
+    /// # Errors
+    /// If `images` does not hold whole images, or the device failed.
+    pub fn predict(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        let length: usize = self.options.image.iter().product();
+        if images.is_empty() || !images.len().is_multiple_of(length) {
+            return Err(Error::usage(format!(
+                "{} numbers are not a whole number of images of {length} numbers",
+                images.len()
+            )));
+        }
+        Ok(self.evaluate_batch(images, &vec![0; images.len() / length])?.logits)
+    }
+
+    fn step_result(&mut self, plan: PlanId) -> Result<StepResult> {
+        let scalar = |values: Vec<f64>| values.first().copied().unwrap_or(f64::NAN);
+        let loss = scalar(self.result(plan, "loss")?);
+        let correct = scalar(self.result(plan, "correct")?) as u64;
+        Ok(StepResult { loss, correct })
+    }
+
+    /// Reads a result of a plan by its name.
+    pub(super) fn result(&mut self, plan: PlanId, name: &str) -> Result<Vec<f64>> {
+        let value = self.device.plan(plan).graph.result(name);
+        let value = value.ok_or_else(|| Error::model(format!("the plan keeps no result called {name}")))?;
+        self.device.read(plan, value)
+    }
+
+    /// Forward and backward over a batch without changing the State, with every layer's activation kept; returns the
+    /// plan that holds them.
+    pub(super) fn examine(&mut self, images: &[f32], labels: &[i32]) -> Result<PlanId> {
+        let plan = self.plan(PlanKind::Examine, labels.len())?;
+        self.device.write_batch(plan, images, labels)?;
+        self.device.run(plan, Segment::Gradients, &StepInputs::default())?;
+        Ok(plan)
+    }
+
+    /// The names of a plan's results, in the order of the layers.
+    pub(super) fn result_names(&self, plan: PlanId) -> Vec<String> {
+        self.device.plan(plan).graph.results.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Reads a tensor of the State.
+    pub(super) fn state(&mut self, region: Region, index: usize) -> Result<Vec<f64>> {
+        self.device.read_state(region, index)
+    }
+
+    /// Parameters, then running statistics, by their names in checkpoints, weights O I H W; in f32.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn export(&mut self) -> Result<Vec<Tensor>> {
+        let mut tensors = self.export_region(Region::Parameters)?;
+        for (i, running) in self.layout.running.clone().into_iter().enumerate() {
+            let data = self.device.read_state(Region::Running, i)?.into_iter().map(|x| x as f32).collect();
+            tensors.push(Tensor { name: running.name, shape: vec![running.channels], data });
+        }
+        Ok(tensors)
+    }
+
+    /// The optimiser's velocity, by the names of the parameters it moves, weights O I H W; in f32.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn export_momentum(&mut self) -> Result<Vec<Tensor>> {
+        self.export_region(Region::Momentum)
+    }
+
+    fn export_region(&mut self, region: Region) -> Result<Vec<Tensor>> {
+        let parameters = self.layout.parameters.clone();
+        (parameters.into_iter().enumerate())
+            .map(|(i, p)| Ok(to_file_order(p.name, &p.shape.0, &self.device.read_state(region, i)?)))
+            .collect()
+    }
+
+    /// Takes parameters and running statistics as [`Session::export`] gives them, in any order.
+    ///
+    /// # Errors
+    /// For a tensor that is missing, unknown, of another shape, or not finite; by name. The State is then unchanged.
+    pub fn import(&mut self, tensors: &[Tensor]) -> Result<()> {
+        let expected = self.expected();
+        let found = match_names(&expected, tensors)?;
+        let parameters = self.layout.parameters.len();
+        for (i, tensor) in found.into_iter().enumerate() {
+            let values = from_file_order(tensor);
+            match i.checked_sub(parameters) {
+                None => self.device.write_state(Region::Parameters, i, &values)?,
+                Some(running) => self.device.write_state(Region::Running, running, &values)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the velocity as [`Session::export_momentum`] gives it.
+    ///
+    /// # Errors
+    /// As [`Session::import`].
+    pub fn import_momentum(&mut self, tensors: &[Tensor]) -> Result<()> {
+        let mut expected = self.expected();
+        expected.truncate(self.layout.parameters.len());
+        for (i, tensor) in match_names(&expected, tensors)?.into_iter().enumerate() {
+            self.device.write_state(Region::Momentum, i, &from_file_order(tensor))?;
+        }
+        Ok(())
+    }
+
+    /// Names and shapes of what [`Session::import`] takes.
+    fn expected(&self) -> Vec<(String, Vec<usize>)> {
+        let parameters = self.layout.parameters.iter();
+        let running = self.layout.running.iter();
+        parameters
+            .map(|p| (p.name.clone(), super::tensor::file_shape(&p.shape.0)))
+            .chain(running.map(|r| (r.name.clone(), vec![r.channels])))
+            .collect()
+    }
+
+    /// The plan for a kind and a batch size, made where it is not loaded.
+    fn plan(&mut self, kind: PlanKind, batch: usize) -> Result<PlanId> {
+        self.uses += 1;
+        if let Some((plan, used)) = self.plans.get_mut(&(kind, batch)) {
+            *used = self.uses;
+            return Ok(*plan);
+        }
+        if batch == 0 {
+            return Err(Error::usage("a batch holds at least one image"));
+        }
+        if self.plans.len() >= LOADED_PLANS {
+            let oldest = self.plans.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
+            if let Some((plan, _)) = oldest.and_then(|key| self.plans.remove(&key)) {
+                self.device.unload(plan);
+            }
+        }
+        let graph = build(&self.options, kind, batch)?;
+        let graph = graph::lower(&graph, self.options.precision)?;
+        let graph = graph::fuse(graph, self.options.fusions)?;
+        let plan = self.device.load(graph::plan(&graph, &self.device.scratch()))?;
+        self.plans.insert((kind, batch), (plan, self.uses));
+        Ok(plan)
+    }
+}
+
+/// The graph of a plan, before lowering.
+fn build(options: &SessionOptions, kind: PlanKind, batch: usize) -> Result<Graph> {
+    let purpose = if kind == PlanKind::Evaluate { Purpose::Evaluate } else { Purpose::Train };
+    let network = Options {
+        label_smoothing: if kind == PlanKind::Evaluate { 0.0 } else { options.label_smoothing },
+        keep_activations: kind == PlanKind::Examine,
+        ..Options::new(purpose, batch, options.image, options.classes)
+    };
+    let graph = nn::build(&options.model, &network)?;
+    if kind == PlanKind::Evaluate {
+        return Ok(graph);
+    }
+    let loss = graph.result("loss").ok_or_else(|| Error::model("the network has no loss"))?;
+    let mut graph = graph::differentiate(graph, loss)?;
+    graph.sgd(options.sgd)?;
+    Ok(graph)
+}
+
+/// `tensors` in the order of `expected`, each of its shape and finite.
+fn match_names<'a>(expected: &[(String, Vec<usize>)], tensors: &'a [Tensor]) -> Result<Vec<&'a Tensor>> {
+    if let Some(stranger) = tensors.iter().find(|t| expected.iter().all(|(name, _)| *name != t.name)) {
+        return Err(Error::model(format!(
+            "tensor {} {:?} is none of this network; are the weights of another model?",
+            stranger.name, stranger.shape
+        )));
+    }
+    (expected.iter())
+        .map(|(name, shape)| {
+            let tensor = tensors.iter().find(|t| t.name == *name).ok_or_else(|| {
+                Error::model(format!("tensor {name} {shape:?} is missing; are the weights of another model?"))
+            })?;
+            if tensor.shape != *shape {
+                return Err(Error::model(format!(
+                    "tensor {name} has the shape {:?}, the network needs {shape:?}; are the weights of another model?",
+                    tensor.shape
+                )));
+            }
+            tensor.check_finite().map(|()| tensor)
+        })
+        .collect()
+}

@@ -1,0 +1,12 @@
+//! Training runs of a tiny network: interrupted, killed, resumed, repeated, and refused.
+
+#[path = "training/kill.rs"]
+mod kill;
+#[path = "training/refuse.rs"]
+mod refuse;
+#[path = "training/results.rs"]
+mod results;
+#[path = "training/resume.rs"]
+mod resume;
+#[path = "training/tiny.rs"]
+mod tiny;
