@@ -8,7 +8,10 @@ pub mod graph;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod predict;
 pub mod random;
+pub mod text;
+pub mod trace;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -131,7 +131,7 @@ impl Session {
     pub fn train_step(&mut self, images: &[f32], labels: &[i32], learning_rate: f64) -> Result<StepResult> {
         let plan = self.plan(PlanKind::Train, labels.len())?;
         self.device.write_batch(plan, images, labels)?;
-        let inputs = StepInputs { learning_rate };
+        let inputs = StepInputs { learning_rate: learning_rate.into() };
         self.device.run(plan, Segment::Gradients, &inputs)?;
         let result = self.step_result(plan)?;
         if is_sane(result.loss) {
@@ -302,7 +302,7 @@ impl Session {
 fn build(options: &SessionOptions, kind: PlanKind, batch: usize) -> Result<Graph> {
     let purpose = if kind == PlanKind::Evaluate { Purpose::Evaluate } else { Purpose::Train };
     let network = Options {
-        label_smoothing: if kind == PlanKind::Evaluate { 0.0 } else { options.label_smoothing },
+        label_smoothing: if kind == PlanKind::Evaluate { 0.0 } else { options.label_smoothing.into() },
         keep_activations: kind == PlanKind::Examine,
         ..Options::new(purpose, batch, options.image, options.classes)
     };
