@@ -1,6 +1,8 @@
 //! Devices: they own the State and the workspaces, and run plans node by node.
 
 pub mod cpu;
+pub mod cuda;
+pub mod select;
 
 use crate::error::Result;
 use crate::graph::{Plan, Region, Segment, ValueId};

@@ -9,6 +9,7 @@
 mod build;
 pub mod differentiate;
 pub mod display;
+pub mod dot;
 pub mod fuse;
 pub mod lower;
 pub mod plan;

@@ -94,8 +94,7 @@ pub struct Layer {
 }
 
 /// What lies between the stem and the head.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Groups of residual blocks.
     Groups(Vec<Group>),
@@ -104,8 +103,10 @@ pub enum Body {
 }
 
 /// A network but for its input's extents and its classes, which come from the data.
+///
+/// Its keys in TOML and JSON are the fields in kebab case, `body` being either `groups` or `layers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(try_from = "Keys", into = "Keys")]
 pub struct Description {
     /// For people and run folders.
     pub name: String,
@@ -114,32 +115,103 @@ pub struct Description {
     /// Channels of the first convolution.
     pub stem: usize,
     /// Filter size of the stem and of the layers in groups, 3 or 1.
-    #[serde(default = "three")]
     pub size: usize,
     /// Turns the image into one pixel with H W C channels: a fully connected network, with `size = 1`.
-    #[serde(default)]
     pub flatten: bool,
     /// Layers of a block.
-    #[serde(default = "two")]
     pub layers_per_block: usize,
     /// The residual stream's share of a layer's input channels.
-    #[serde(default = "half")]
     pub residual_share: f64,
     /// The outer shortcut where extents or width change.
-    #[serde(default)]
     pub projection: Projection,
     /// Whether ReLU follows the sum with the outer shortcut.
-    #[serde(default = "yes")]
     pub outer_relu: bool,
     /// How generalized layers are computed.
-    #[serde(default)]
     pub form: Form,
     /// The classifier.
-    #[serde(default)]
     pub head: Head,
     /// What lies between: the keys `groups` or `layers`.
-    #[serde(flatten)]
     pub body: Body,
+}
+
+/// A description as files spell it: `groups` and `layers` are keys of their own, one of them given.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Keys {
+    name: String,
+    family: Family,
+    stem: usize,
+    #[serde(default = "three")]
+    size: usize,
+    #[serde(default)]
+    flatten: bool,
+    #[serde(default = "two")]
+    layers_per_block: usize,
+    #[serde(default = "half")]
+    residual_share: f64,
+    #[serde(default)]
+    projection: Projection,
+    #[serde(default = "yes")]
+    outer_relu: bool,
+    #[serde(default)]
+    form: Form,
+    #[serde(default)]
+    head: Head,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<Group>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Vec<Layer>>,
+}
+
+impl TryFrom<Keys> for Description {
+    type Error = &'static str;
+
+    fn try_from(keys: Keys) -> Result<Self, &'static str> {
+        let body = match (keys.groups, keys.layers) {
+            (Some(groups), None) => Body::Groups(groups),
+            (None, Some(layers)) => Body::Layers(layers),
+            (Some(_), Some(_)) => return Err("has both [[groups]] and [[layers]]; keep one of them"),
+            (None, None) => return Err("needs [[groups]] (blocks) or [[layers]] (a plain list)"),
+        };
+        Ok(Self {
+            name: keys.name,
+            family: keys.family,
+            stem: keys.stem,
+            size: keys.size,
+            flatten: keys.flatten,
+            layers_per_block: keys.layers_per_block,
+            residual_share: keys.residual_share,
+            projection: keys.projection,
+            outer_relu: keys.outer_relu,
+            form: keys.form,
+            head: keys.head,
+            body,
+        })
+    }
+}
+
+impl From<Description> for Keys {
+    fn from(description: Description) -> Self {
+        let (groups, layers) = match description.body {
+            Body::Groups(groups) => (Some(groups), None),
+            Body::Layers(layers) => (None, Some(layers)),
+        };
+        Self {
+            name: description.name,
+            family: description.family,
+            stem: description.stem,
+            size: description.size,
+            flatten: description.flatten,
+            layers_per_block: description.layers_per_block,
+            residual_share: description.residual_share,
+            projection: description.projection,
+            outer_relu: description.outer_relu,
+            form: description.form,
+            head: description.head,
+            groups,
+            layers,
+        }
+    }
 }
 
 fn one() -> usize {

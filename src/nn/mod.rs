@@ -3,6 +3,8 @@
 pub mod description;
 pub mod initialise;
 pub mod network;
+pub mod table;
+pub mod toml;
 pub mod zoo;
 
 pub use description::{Body, Description, Family, Form, Group, Head, Layer, Projection};

@@ -1,26 +1,69 @@
 //! `conv2d` and `conv2d_data_grad`: images in parallel, each with its epilogue while its sums are in registers.
 
-use std::cell::RefCell;
-
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::batch_norm::{combine_statistics, partial_statistics};
 use super::element::{Element, Real};
-use super::indirect::{Convolve, Direction, Extents, Indirection, pack};
+use super::indirect::{Direction, Extents, Indirection};
 use super::mask;
-use super::memory::Buffer;
 use super::tile::MAX_WIDTH;
+use super::winograd::Winograd;
 use crate::ops::{Addend, Epilogue};
 
-thread_local! {
-    /// A source image in the arithmetic with its border.
-    static BORDERED: RefCell<Buffer> = RefCell::default();
+/// How the sums are computed.
+enum Product {
+    /// Tap by tap.
+    Direct(Indirection),
+    /// In transformed tiles.
+    Winograd(Winograd),
+}
+
+impl Product {
+    fn new<T: Element>(e: &Extents, direction: Direction) -> Self {
+        match Winograd::new::<T>(e, direction) {
+            Some(winograd) => Product::Winograd(winograd),
+            None => Product::Direct(Indirection::new(e, direction)),
+        }
+    }
+
+    fn packed_elements<T: Real>(&self) -> usize {
+        match self {
+            Product::Direct(form) => form.packed_elements::<T>(),
+            Product::Winograd(form) => form.packed_elements::<T>(),
+        }
+    }
+
+    fn pack<T: Element>(&self, w: &[T], packed: &mut [T::Acc]) {
+        match self {
+            Product::Direct(form) => form.pack(w, packed),
+            Product::Winograd(form) => form.pack(w, packed),
+        }
+    }
+
+    fn images_a_task(&self) -> usize {
+        match self {
+            Product::Direct(_) => 1,
+            Product::Winograd(form) => form.images_a_task(),
+        }
+    }
+
+    /// The target images of one task; pixels count through all of them.
+    fn convolve<T: Element>(
+        &self,
+        images: &[T],
+        packed: &[T::Acc],
+        finish: impl FnMut(usize, usize, &[T::Acc]),
+    ) {
+        match self {
+            Product::Direct(form) => form.convolve(images, packed, finish),
+            Product::Winograd(form) => form.convolve(images, packed, finish),
+        }
+    }
 }
 
 /// Scratch elements of either direction: the packed filter, then each image's partial statistics [2 K].
-pub fn scratch_elements<T: Real>(e: &Extents, direction: Direction, batch: usize) -> usize {
-    e.packed_elements::<T>(direction) + batch * 2 * e.output[2]
+pub fn scratch_elements<T: Element>(e: &Extents, direction: Direction, batch: usize) -> usize {
+    Product::new::<T>(e, direction).packed_elements::<T::Acc>() + batch * 2 * e.output[2]
 }
 
 /// What a forward convolution reads and writes; what its epilogue does not use is empty.
@@ -46,51 +89,50 @@ pub fn forward<T: Element>(e: &Extents, f: Forward<'_, T>) {
     let [h, w, c] = e.input;
     let [p, q, k] = e.output;
     let (stride, identity) = (e.conv.stride, e.conv.identity);
-    let (packed, partials) = f.scratch.split_at_mut(e.packed_elements::<T::Acc>(Direction::Forward));
-    let indirection = Indirection::new(e, Direction::Forward);
-    pack(e, Direction::Forward, &indirection, f.w, packed);
+    let product = Product::new::<T>(e, Direction::Forward);
+    let (packed, partials) = f.scratch.split_at_mut(product.packed_elements::<T::Acc>());
+    product.pack(f.w, packed);
     let with_statistics = e.conv.epilogue == Epilogue::Statistics;
 
-    let images =
-        f.z.par_chunks_mut(p * q * k).zip(f.x.par_chunks(h * w * c)).zip(partials.par_chunks_mut(2 * k));
-    images.enumerate().for_each(|(n, ((z, x), partial))| {
-        BORDERED.with_borrow_mut(|buffer| {
-            let source = indirection.border(x, buffer);
-            let finish = |pixel: usize, first: usize, sums: &[T::Acc]| {
-                let at = pixel * k + first;
-                let z = &mut z[at..at + sums.len()];
-                let from = ((pixel / q) * stride * w + (pixel % q) * stride) * c + first;
-                let copied = identity.saturating_sub(first).min(sums.len());
-                let (with_e, without) = sums.split_at(copied);
-                let e_row = if copied > 0 { &x[from..from + copied] } else { &[] };
-                match e.conv.epilogue {
-                    Epilogue::None | Epilogue::Statistics => {
-                        for ((z, s), x) in z.iter_mut().zip(with_e).zip(e_row) {
-                            *z = T::store(*s + x.load());
-                        }
-                        z[copied..].iter_mut().zip(without).for_each(|(z, s)| *z = T::store(*s));
-                    }
-                    Epilogue::ScaleShift { outer, relu } => {
-                        let (scale, shift) = f.scale_shift.split_at(k);
-                        let outer = if outer { &f.outer[n * p * q * k + at..][..sums.len()] } else { &[] };
-                        for i in 0..sums.len() {
-                            let e = if i < copied { e_row[i].load() } else { T::Acc::default() };
-                            let mut y = scale[first + i] * (sums[i] + e) + shift[first + i];
-                            if let Some(outer) = outer.get(i) {
-                                y += outer.load();
-                            }
-                            if relu && y <= T::Acc::default() {
-                                y = T::Acc::default();
-                            }
-                            z[i] = T::store(y);
-                        }
-                    }
+    let images = product.images_a_task();
+    let (x_task, z_task) = (images * h * w * c, images * p * q * k);
+    let tasks =
+        f.z.par_chunks_mut(z_task).zip(f.x.par_chunks(x_task)).zip(partials.par_chunks_mut(images * 2 * k));
+    tasks.enumerate().for_each(|(task, ((z, x), partials))| {
+        let finish = |pixel: usize, first: usize, sums: &[T::Acc]| {
+            let at = pixel * k + first;
+            let z = &mut z[at..at + sums.len()];
+            let mut row = [T::Acc::default(); MAX_WIDTH];
+            let row = &mut row[..sums.len()];
+            row.copy_from_slice(sums);
+            let copied = identity.saturating_sub(first).min(sums.len());
+            if copied > 0 {
+                let (image, y, column) = (pixel / (p * q), pixel / q % p, pixel % q);
+                let from = ((image * h + y * stride) * w + column * stride) * c + first;
+                row.iter_mut().zip(&x[from..from + copied]).for_each(|(row, x)| *row += x.load());
+            }
+            if let Epilogue::ScaleShift { outer, relu } = e.conv.epilogue {
+                let (scale, shift) = f.scale_shift.split_at(k);
+                for ((row, a), b) in row.iter_mut().zip(&scale[first..]).zip(&shift[first..]) {
+                    *row = *a * *row + *b;
                 }
-            };
-            Arch::new().dispatch(Convolve { indirection: &indirection, source, packed, finish });
-        });
+                if outer {
+                    let outer = &f.outer[task * z_task + at..];
+                    row.iter_mut().zip(outer).for_each(|(row, outer)| *row += outer.load());
+                }
+                if relu {
+                    // NaN stays: a diverged network must show.
+                    let zero = T::Acc::default();
+                    row.iter_mut().for_each(|row| *row = if *row <= zero { zero } else { *row });
+                }
+            }
+            z.iter_mut().zip(&*row).for_each(|(z, row)| *z = T::store(*row));
+        };
+        product.convolve(x, packed, finish);
         if with_statistics {
-            partial_statistics(z, partial);
+            for (z, partial) in z.chunks_exact(p * q * k).zip(partials.chunks_exact_mut(2 * k)) {
+                partial_statistics(z, partial);
+            }
         }
     });
     if with_statistics {
@@ -119,44 +161,43 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
     let [h, w, c] = e.input;
     let [p, q, k] = e.output;
     let (stride, identity) = (e.conv.stride, e.conv.identity);
-    let (packed, _) = d.scratch.split_at_mut(e.packed_elements::<T::Acc>(Direction::DataGrad));
-    let indirection = Indirection::new(e, Direction::DataGrad);
-    pack(e, Direction::DataGrad, &indirection, d.w, packed);
+    let product = Product::new::<T>(e, Direction::DataGrad);
+    let (packed, _) = d.scratch.split_at_mut(product.packed_elements::<T::Acc>());
+    product.pack(d.w, packed);
 
-    d.dx.par_chunks_mut(h * w * c).zip(d.dz.par_chunks(p * q * k)).enumerate().for_each(|(n, (dx, dz))| {
-        BORDERED.with_borrow_mut(|buffer| {
-            let source = indirection.border(dz, buffer);
-            let finish = |pixel: usize, first: usize, sums: &[T::Acc]| {
-                let at = pixel * c + first;
-                let dx = &mut dx[at..at + sums.len()];
-                let (y, x) = (pixel / w, pixel % w);
-                let on_grid = y.is_multiple_of(stride) && x.is_multiple_of(stride);
-                let copied = if on_grid { identity.saturating_sub(first).min(sums.len()) } else { 0 };
-                let from = (y / stride * q + x / stride) * k + first;
-                let e_row = if copied > 0 { &dz[from..from + copied] } else { &[] };
-                let whole = n * h * w * c + at;
-                let mut row = [T::Acc::default(); MAX_WIDTH];
-                let row = &mut row[..sums.len()];
-                row.copy_from_slice(sums);
-                row.iter_mut().zip(e_row).for_each(|(row, e)| *row += e.load());
-                match addend {
-                    Addend::None => {}
-                    Addend::Tensor => {
-                        row.iter_mut().zip(&d.addend[whole..]).for_each(|(row, a)| *row += a.load());
-                    }
-                    Addend::Masked => {
-                        let mut gates = [0; MAX_WIDTH];
-                        let gates = &mut gates[..row.len()];
-                        mask::expand(d.mask, whole, gates);
-                        for ((row, a), gate) in row.iter_mut().zip(&d.addend[whole..]).zip(&*gates) {
-                            let a = a.load();
-                            *row += if *gate != 0 { a } else { T::Acc::default() };
-                        }
+    let images = product.images_a_task();
+    let (dx_task, dz_task) = (images * h * w * c, images * p * q * k);
+    d.dx.par_chunks_mut(dx_task).zip(d.dz.par_chunks(dz_task)).enumerate().for_each(|(task, (dx, dz))| {
+        let finish = |pixel: usize, first: usize, sums: &[T::Acc]| {
+            let at = pixel * c + first;
+            let dx = &mut dx[at..at + sums.len()];
+            let whole = task * dx_task + at;
+            let mut row = [T::Acc::default(); MAX_WIDTH];
+            let row = &mut row[..sums.len()];
+            row.copy_from_slice(sums);
+            let (image, y, x) = (pixel / (h * w), pixel / w % h, pixel % w);
+            let copied = identity.saturating_sub(first).min(sums.len());
+            if copied > 0 && y.is_multiple_of(stride) && x.is_multiple_of(stride) {
+                let from = ((image * p + y / stride) * q + x / stride) * k + first;
+                row.iter_mut().zip(&dz[from..from + copied]).for_each(|(row, e)| *row += e.load());
+            }
+            match addend {
+                Addend::None => {}
+                Addend::Tensor => {
+                    row.iter_mut().zip(&d.addend[whole..]).for_each(|(row, a)| *row += a.load());
+                }
+                Addend::Masked => {
+                    let mut gates = [0; MAX_WIDTH];
+                    let gates = &mut gates[..row.len()];
+                    mask::expand(d.mask, whole, gates);
+                    for ((row, a), gate) in row.iter_mut().zip(&d.addend[whole..]).zip(&*gates) {
+                        let a = a.load();
+                        *row += if *gate != 0 { a } else { T::Acc::default() };
                     }
                 }
-                dx.iter_mut().zip(&*row).for_each(|(dx, row)| *dx = T::store(*row));
-            };
-            Arch::new().dispatch(Convolve { indirection: &indirection, source, packed, finish });
-        });
+            }
+            dx.iter_mut().zip(&*row).for_each(|(dx, row)| *dx = T::store(*row));
+        };
+        product.convolve(dz, packed, finish);
     });
 }

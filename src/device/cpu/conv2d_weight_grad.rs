@@ -103,6 +103,9 @@ impl<T: Real> OuterProducts<'_, T> {
             let (r, s) = (tap / self.e.filter[1], tap % self.e.filter[1]);
             let rows = inside(p_end, self.e.input[0], r, stride, pad);
             let columns = inside(q_end, w, s, stride, pad);
+            if columns.is_empty() {
+                continue; // this tap sees nothing but padding
+            }
             for panel in 0..padded / width {
                 for tile in (0..self.count).step_by(R) {
                     let mut acc = [[T::splat(simd, T::default()); V]; R];

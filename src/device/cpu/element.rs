@@ -32,6 +32,10 @@ pub trait Real:
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+    /// `a + b`.
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a - b`.
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// Exponential.
     fn exp(self) -> Self;
     /// Natural logarithm.
@@ -47,6 +51,8 @@ pub trait Real:
 pub trait Element: Pod + Send + Sync + Default + PartialEq {
     /// The arithmetic.
     type Acc: Real;
+    /// Whether convolutions may reorder their sums by Winograd's transform; references do not.
+    const WINOGRAD: bool;
     /// Widens; exact.
     fn load(self) -> Self::Acc;
     /// Rounds to nearest, ties to even.
@@ -54,7 +60,7 @@ pub trait Element: Pod + Send + Sync + Default + PartialEq {
 }
 
 macro_rules! real {
-    ($t:ident, $vector:ident, $splat:ident, $mul_add:ident) => {
+    ($t:ident, $vector:ident, $splat:ident, $mul_add:ident, $add:ident, $sub:ident, $winograd:literal) => {
         impl Real for $t {
             type Vector<S: Simd> = S::$vector;
             fn from_f64(x: f64) -> Self {
@@ -71,6 +77,14 @@ macro_rules! real {
             fn mul_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
                 simd.$mul_add(a, b, c)
             }
+            #[inline(always)]
+            fn plus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$add(a, b)
+            }
+            #[inline(always)]
+            fn minus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$sub(a, b)
+            }
             fn exp(self) -> Self {
                 self.exp()
             }
@@ -81,6 +95,7 @@ macro_rules! real {
 
         impl Element for $t {
             type Acc = $t;
+            const WINOGRAD: bool = $winograd;
             #[inline(always)]
             fn load(self) -> $t {
                 self
@@ -93,11 +108,12 @@ macro_rules! real {
     };
 }
 
-real!(f32, f32s, splat_f32s, mul_add_e_f32s);
-real!(f64, f64s, splat_f64s, mul_add_e_f64s);
+real!(f32, f32s, splat_f32s, mul_add_e_f32s, add_f32s, sub_f32s, true);
+real!(f64, f64s, splat_f64s, mul_add_e_f64s, add_f64s, sub_f64s, false);
 
 impl Element for bf16 {
     type Acc = f32;
+    const WINOGRAD: bool = false;
     #[inline(always)]
     fn load(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)

@@ -68,8 +68,11 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
     let rows = || node.inputs.first().map_or(0, |v| batch(graph, *v));
     size * match &node.op {
         Op::Conv2d(_) | Op::Conv2dDataGrad(_) => match conv_extents(graph, node) {
-            Some((e, n, Some(direction))) if exact => conv2d::scratch_elements::<f64>(&e, direction, n),
-            Some((e, n, Some(direction))) => conv2d::scratch_elements::<f32>(&e, direction, n),
+            Some((e, n, Some(direction))) => match graph.value(node.inputs[0]).dtype {
+                DType::F64 => conv2d::scratch_elements::<f64>(&e, direction, n),
+                DType::Bf16 => conv2d::scratch_elements::<half::bf16>(&e, direction, n),
+                _ => conv2d::scratch_elements::<f32>(&e, direction, n),
+            },
             _ => 0,
         },
         Op::BatchStats(_) | Op::BatchNormReduce(_) => rows() * 2 * channels(),

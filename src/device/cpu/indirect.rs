@@ -7,13 +7,20 @@
 //! The source is copied once into a buffer with its zero border, so every tap of every pixel reads real memory; taps
 //! that are neighbours in a source row then read one run of `taps * depth` numbers.
 
-use pulp::{Simd, WithSimd};
+use std::cell::RefCell;
+
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::element::{Element, Real};
 use super::memory::Buffer;
 use super::tile::{self, Panels};
 use crate::ops::Conv2d;
+
+thread_local! {
+    /// A source image in the arithmetic with its border.
+    static BORDERED: RefCell<Buffer> = RefCell::default();
+}
 
 /// The extents of a convolution.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +51,6 @@ impl Extents {
             Direction::Forward => (self.input, self.output),
             Direction::DataGrad => (self.output, self.input),
         }
-    }
-
-    /// Elements of the packed filter.
-    pub fn packed_elements<T: Real>(&self, direction: Direction) -> usize {
-        let (source, target) = self.ends(direction);
-        Panels::new(target[2], tile::lanes::<T>()).elements(self.filter[0] * self.filter[1] * source[2])
     }
 }
 
@@ -100,6 +101,8 @@ struct Run {
 
 /// The geometry of one direction, the same for every image.
 pub struct Indirection {
+    extents: Extents,
+    direction: Direction,
     source: [usize; 3],
     channels: usize,
     /// Zero rows before the image, zero columns before it, and the extents of the bordered image.
@@ -139,11 +142,20 @@ impl Indirection {
             }
             classes.push(Class { pixels, runs });
         }
-        Self { source, channels: target[2], before: [top, left], bordered: [height, width], classes, taps }
+        Self {
+            extents: *e,
+            direction,
+            source,
+            channels: target[2],
+            before: [top, left],
+            bordered: [height, width],
+            classes,
+            taps,
+        }
     }
 
     /// `image` [H W C] in the arithmetic and with its zero border: in place where it is stored so.
-    pub fn border<'a, T: Element>(&self, image: &'a [T], buffer: &'a mut Buffer) -> &'a [T::Acc] {
+    fn border<'a, T: Element>(&self, image: &'a [T], buffer: &'a mut Buffer) -> &'a [T::Acc] {
         let [h, w, c] = self.source;
         if self.bordered == [h, w] {
             return widened(image, buffer);
@@ -164,6 +176,57 @@ impl Indirection {
         }
         wide
     }
+
+    /// Elements of the packed filter.
+    pub fn packed_elements<T: Real>(&self) -> usize {
+        let rows = self.extents.filter[0] * self.extents.filter[1] * self.source[2];
+        Panels::new(self.channels, tile::lanes::<T>()).elements(rows)
+    }
+
+    /// Packs a filter w [K R S C] into panels over the target's channels, taps in the order of the indirection.
+    pub fn pack<T: Element>(&self, w: &[T], packed: &mut [T::Acc]) {
+        let e = &self.extents;
+        let (taps, depth, c) = (e.filter[0] * e.filter[1], self.source[2], e.input[2]);
+        let panels = Panels::new(self.channels, tile::lanes::<T::Acc>());
+        packed.par_chunks_mut(taps * depth * panels.width).enumerate().for_each(|(p, panel)| {
+            let first = p * panels.width;
+            let valid = panels.width.min(self.channels - first);
+            // Taps that no target pixel reads have no place in the order; their rows stay unused.
+            for (tap, rows) in self.taps.iter().zip(panel.chunks_exact_mut(depth * panels.width)) {
+                for (d, lanes) in rows.chunks_exact_mut(panels.width).enumerate() {
+                    lanes[valid..].fill(T::Acc::default());
+                    match self.direction {
+                        // Target channels are filters: a strided column of w.
+                        Direction::Forward => {
+                            let column = w[(first * taps + tap) * c + d..].iter().step_by(taps * c);
+                            lanes[..valid].iter_mut().zip(column).for_each(|(lane, w)| *lane = w.load());
+                        }
+                        // Target channels are the innermost of w.
+                        Direction::DataGrad => {
+                            let row = &w[(d * taps + tap) * c + first..][..valid];
+                            lanes[..valid].iter_mut().zip(row).for_each(|(lane, w)| *lane = w.load());
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Computes one target image from one source image [H W C].
+    ///
+    /// `finish(pixel, first channel, sums)` takes each row of finished sums, whose epilogue and rounding are the
+    /// caller's.
+    pub fn convolve<T: Element>(
+        &self,
+        image: &[T],
+        packed: &[T::Acc],
+        finish: impl FnMut(usize, usize, &[T::Acc]),
+    ) {
+        BORDERED.with_borrow_mut(|buffer| {
+            let source = self.border(image, buffer);
+            Arch::new().dispatch(Convolve { indirection: self, source, packed, finish });
+        });
+    }
 }
 
 /// Zeros needed before the source along one dimension, and its extent with those before and after.
@@ -176,46 +239,12 @@ fn border(lines: &[Line], extent: usize) -> (usize, usize) {
     (first.unsigned_abs(), (last - first + 1) as usize)
 }
 
-/// Packs a filter w [K R S C] into panels over the target's channels, taps in the order of the indirection.
-pub fn pack<T: Element>(e: &Extents, direction: Direction, i: &Indirection, w: &[T], packed: &mut [T::Acc]) {
-    let (taps, depth) = (e.filter[0] * e.filter[1], i.source[2]);
-    let panels = Panels::new(i.channels, tile::lanes::<T::Acc>());
-    let c = e.input[2];
-    packed.par_chunks_mut(taps * depth * panels.width).enumerate().for_each(|(p, panel)| {
-        let first = p * panels.width;
-        let valid = panels.width.min(i.channels - first);
-        for (row, lanes) in panel.chunks_exact_mut(panels.width).enumerate() {
-            // Taps that no target pixel reads have no place in the order; their rows stay unused.
-            let (Some(&tap), d) = (i.taps.get(row / depth), row % depth) else { continue };
-            lanes[valid..].fill(T::Acc::default());
-            match direction {
-                // Target channels are filters: a strided column of w.
-                Direction::Forward => {
-                    let column = w[(first * taps + tap) * c + d..].iter().step_by(taps * c);
-                    lanes[..valid].iter_mut().zip(column).for_each(|(lane, w)| *lane = w.load());
-                }
-                // Target channels are the innermost of w.
-                Direction::DataGrad => {
-                    let row = &w[(d * taps + tap) * c + first..][..valid];
-                    lanes[..valid].iter_mut().zip(row).for_each(|(lane, w)| *lane = w.load());
-                }
-            }
-        }
-    });
-}
-
-/// Computes one target image from one source image.
-///
-/// `finish(pixel, first channel, sums)` takes each row of finished sums, whose epilogue and rounding are the caller's.
-pub struct Convolve<'a, T: Real, F> {
-    /// The geometry.
-    pub indirection: &'a Indirection,
-    /// The source image with its border.
-    pub source: &'a [T],
-    /// The filter, packed by [`pack`].
-    pub packed: &'a [T],
-    /// What is done with finished sums.
-    pub finish: F,
+/// One image: its source with the border, the packed filter, and what is done with finished sums.
+struct Convolve<'a, T: Real, F> {
+    indirection: &'a Indirection,
+    source: &'a [T],
+    packed: &'a [T],
+    finish: F,
 }
 
 impl<T: Real, F: FnMut(usize, usize, &[T])> WithSimd for Convolve<'_, T, F> {

@@ -17,6 +17,7 @@ mod sgd;
 mod tile;
 mod two_stream;
 mod views;
+mod winograd;
 
 use bytemuck::Pod;
 use half::bf16;

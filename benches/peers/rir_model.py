@@ -1,0 +1,503 @@
+"""ResNet in ResNet (arXiv 1603.08029) and its three siblings in plain JAX: the independent reference.
+
+Nothing here is shared with the engine, and nothing is clever: it is meant to be read beside the paper.
+`tests/goldens/make_goldens.py` makes golden files from it; `jax_rir.py` times it as a peer.
+
+    pip install jax==0.10.2 numpy==2.4.6 safetensors==0.8.0
+    python rir_model.py --self-test      # parameter counts, gradients, identities; about a minute
+
+A model is a dict:
+
+    family            cnn | resnet | resnet-init | rir
+    widths            channels of the three groups, residual and transient stream together
+    blocks            blocks of the three groups
+    layers_per_block  3x3 convolution layers in a block
+    projection        3x3 | 1x1 | pad: the outer shortcut where a block changes the shape (resnet, rir)
+    head              conv: 1x1 convolution to the classes, batch norm, global average pool (no ReLU anywhere)
+                      linear: global average pool, then a linear map with bias
+    residual_share    share of a layer's input channels that is the residual stream (resnet-init, rir)
+    outer_relu        True: y = ReLU(BN(conv) + outer); False: y = BN(conv) + outer (resnet, rir)
+    classes           number of classes
+
+Parameters and running statistics are flat dicts keyed by checkpoint name, in checkpoint order. Convolution
+weights are stored O I H W, without the identity E. Images and the returned activations are N C H W; inside,
+activations are N H W C by default.
+
+Details that decide equality to the last bits:
+- 3x3 convolutions pad one zero pixel on each side, also at stride 2: size n becomes ceil(n / 2).
+- Batch norm: epsilon 1e-5 inside the root; normalises with the biased batch variance; the running variance
+  takes the unbiased one (n / (n - 1), n = N * H * W); running = 0.9 running + 0.1 batch.
+- E[i, i, 1, 1] = 1 for i < min(C_out, C_in, floor(C_in * residual_share)), on every 3x3 layer of a group;
+  never on the stem, a projection or the head.
+- A `pad` shortcut takes every second pixel, starting with the first, and appends zero channels at the end.
+- Weight decay acts on convolution and linear weights (toward 0; so W, not W + E) and on batch norm scales
+  (toward 1); not on shifts and biases.
+"""
+
+import argparse
+import sys
+from collections import namedtuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+EPSILON = 1e-5
+RUNNING_MOMENTUM = 0.9  # what a running statistic keeps of itself at each update
+
+GEOMETRIES = {
+    "32": dict(widths=[16, 32, 64], blocks=[5, 5, 5], layers_per_block=2, head="linear"),
+    "18-wide": dict(widths=[96, 192, 384], blocks=[2, 3, 3], layers_per_block=2, head="conv"),
+}
+FAMILIES = ("cnn", "resnet", "resnet-init", "rir")
+MODELS = [f"{family}-{geometry}" for family in FAMILIES for geometry in GEOMETRIES]
+
+
+def describe(name, classes=10, **changes):
+    """The description of a named model, such as `rir-18-wide`."""
+    for geometry, shape in GEOMETRIES.items():
+        family = name.removesuffix("-" + geometry)
+        if family != name and family in FAMILIES:
+            fixed = dict(projection="3x3", residual_share=0.5, outer_relu=True, classes=classes)
+            return {"family": family, **shape, **fixed, **changes}
+    raise ValueError(f"no model {name!r}; the models are {', '.join(MODELS)}")
+
+
+def check_description(desc):
+    """Raises for a description that the functions below would silently read as another model."""
+    keys = set(describe("rir-32"))
+    if set(desc) != keys:
+        raise ValueError(f"a description has the keys {sorted(keys)}, not {sorted(desc)}")
+    for key, values in dict(family=FAMILIES, projection=("3x3", "1x1", "pad"), head=("linear", "conv")).items():
+        if desc[key] not in values:
+            raise ValueError(f"{key} is {desc[key]!r}, but must be one of {values}")
+    if not len(desc["widths"]) == len(desc["blocks"]) == 3:
+        raise ValueError(f"widths {desc['widths']} and blocks {desc['blocks']} must have three entries each")
+
+
+# ---------------------------------------------------------------------------------------------- architecture
+
+# A block: its layers' names; channels in and out; the stride of its first layer.
+Block = namedtuple("Block", "name layers c_in c_out stride")
+
+
+def blocks_of(desc):
+    """The blocks of a model, in order."""
+    c_in = desc["widths"][0]
+    for g, (c_out, count) in enumerate(zip(desc["widths"], desc["blocks"]), start=1):
+        for b in range(1, count + 1):
+            name = f"group{g}.block{b}"
+            layers = [f"{name}.layer{k}" for k in range(1, desc["layers_per_block"] + 1)]
+            yield Block(name, layers, c_in, c_out, stride=2 if g > 1 and b == 1 else 1)
+            c_in = c_out
+
+
+def has_outer(desc):
+    """Whether blocks have an outer shortcut."""
+    return desc["family"] in ("resnet", "rir")
+
+
+def has_identity(desc):
+    """Whether layer convolutions apply W + E instead of W."""
+    return desc["family"] in ("resnet-init", "rir")
+
+
+def changes_shape(block):
+    return block.stride != 1 or block.c_in != block.c_out
+
+
+def parameter_shapes(desc):
+    """Name -> shape of every trainable parameter, in checkpoint order."""
+    check_description(desc)
+    shapes = {}
+
+    def conv_bn(name, c_out, c_in, size):
+        shapes[f"{name}.conv.weight"] = (c_out, c_in, size, size)
+        shapes[f"{name}.bn.weight"] = (c_out,)
+        shapes[f"{name}.bn.bias"] = (c_out,)
+
+    conv_bn("stem", desc["widths"][0], 3, 3)
+    for block in blocks_of(desc):
+        c_in = block.c_in
+        for layer in block.layers:
+            conv_bn(layer, block.c_out, c_in, 3)
+            c_in = block.c_out
+        if has_outer(desc) and changes_shape(block) and desc["projection"] != "pad":
+            conv_bn(f"{block.name}.shortcut", block.c_out, block.c_in, 3 if desc["projection"] == "3x3" else 1)
+    if desc["head"] == "conv":
+        conv_bn("head", desc["classes"], desc["widths"][2], 1)
+    else:
+        shapes["head.linear.weight"] = (desc["classes"], desc["widths"][2])
+        shapes["head.linear.bias"] = (desc["classes"],)
+    return shapes
+
+
+def parameter_count(desc):
+    return sum(int(np.prod(shape)) for shape in parameter_shapes(desc).values())
+
+
+def init_params(desc, seed, dtype=np.float32):
+    """He normal (fan in) weights, batch norm scale 1 and shift 0, bias 0."""
+    rng = np.random.default_rng(seed)
+    params = {}
+    for name, shape in parameter_shapes(desc).items():
+        if len(shape) > 1:
+            params[name] = (rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(dtype)
+        else:
+            params[name] = np.full(shape, 1 if name.endswith(".bn.weight") else 0, dtype)
+    return params
+
+
+def init_stats(desc, dtype=np.float32):
+    """Running statistics of every batch norm: mean 0, variance 1."""
+    stats = {}
+    for name, shape in parameter_shapes(desc).items():
+        if name.endswith(".bn.weight"):
+            bn = name.removesuffix(".weight")
+            stats[f"{bn}.running_mean"] = np.zeros(shape, dtype)
+            stats[f"{bn}.running_var"] = np.ones(shape, dtype)
+    return stats
+
+
+# ---------------------------------------------------------------------------------------------------- layers
+
+# How arrays lie in memory. Neither changes a result; both change the speed.
+Layout = namedtuple("Layout", "image kernel")
+DEFAULT_LAYOUT = Layout(image="NHWC", kernel="OIHW")
+
+
+def transpose(array, source, target):
+    return array if source == target else array.transpose([source.index(axis) for axis in target])
+
+
+def change_kernels(arrays, source, target):
+    """Transposes every convolution weight of a flat dict, as from O I H W to H W I O."""
+    return {name: transpose(a, source, target) if name.endswith(".conv.weight") else a for name, a in arrays.items()}
+
+
+def kernel_dim(w, axis, layout):
+    return w.shape[layout.kernel.index(axis)]
+
+
+def conv(x, w, stride, layout):
+    """Convolution without bias: 3x3 with one pixel of zeros on each side, 1x1 with none."""
+    pad = kernel_dim(w, "H", layout) // 2
+    return jax.lax.conv_general_dilated(
+        x, w, (stride, stride), [(pad, pad), (pad, pad)], dimension_numbers=(layout.image, layout.kernel, layout.image)
+    )
+
+
+def residual_inputs(desc, c_in):
+    """How many of a layer's input channels are the residual stream; the product is taken in f64."""
+    return int(np.floor(c_in * desc["residual_share"]))
+
+
+def identity_kernel(desc, c_out, c_in, layout, dtype):
+    """The constant E that ResNet Init adds to a layer's W."""
+    e = np.zeros((c_out, c_in, 3, 3), dtype)
+    for i in range(min(c_out, c_in, residual_inputs(desc, c_in))):
+        e[i, i, 1, 1] = 1
+    return transpose(e, "OIHW", layout.kernel)
+
+
+def layer_conv(desc, x, w, stride, layout):
+    """A layer's convolution, before batch norm: with W, or with W + E."""
+    if has_identity(desc):
+        w = w + identity_kernel(desc, kernel_dim(w, "O", layout), kernel_dim(w, "I", layout), layout, w.dtype)
+    return conv(x, w, stride, layout)
+
+
+def layer_conv_four(desc, x, w, stride, layout):
+    """The same as the paper draws it: two streams, four convolutions, and the shortcut of r."""
+    if not has_identity(desc):
+        return conv(x, w, stride, layout)
+    w = transpose(w, layout.kernel, "OIHW")
+    x = transpose(x, layout.image, "NCHW")
+    plain = Layout("NCHW", "OIHW")
+    h_in = residual_inputs(desc, w.shape[1])
+    h_out = residual_inputs(desc, w.shape[0])
+    assert h_out >= h_in, "the four-convolution form needs at least as many residual outputs as inputs"
+    r, t = x[:, :h_in], x[:, h_in:]
+    w_rr, w_tr, w_rt, w_tt = w[:h_out, :h_in], w[:h_out, h_in:], w[h_out:, :h_in], w[h_out:, h_in:]
+    shortcut = pad_shortcut(r, h_out, stride, plain)
+    r_next = conv(r, w_rr, stride, plain) + conv(t, w_tr, stride, plain) + shortcut
+    t_next = conv(r, w_rt, stride, plain) + conv(t, w_tt, stride, plain)
+    return transpose(jnp.concatenate([r_next, t_next], axis=1), "NCHW", layout.image)
+
+
+def pad_shortcut(x, c_out, stride, layout):
+    """The identity, subsampled, with zero channels appended."""
+    cut, pad = [slice(None)] * 4, [(0, 0)] * 4
+    cut[layout.image.index("H")] = cut[layout.image.index("W")] = slice(None, None, stride)
+    channels = layout.image.index("C")
+    pad[channels] = (0, c_out - x.shape[channels])
+    return jnp.pad(x[tuple(cut)], pad)
+
+
+def variance(x, mean, axes):
+    """Of all values a channel has, `mean` known: two passes, exact."""
+    return jnp.mean(jnp.square(x - jnp.expand_dims(mean, axes)), axes)
+
+
+def fast_variance(x, mean, axes):
+    """The same in one pass, as JAX libraries do by default; loses digits where the mean is large."""
+    return jnp.mean(jnp.square(x), axes) - jnp.square(mean)
+
+
+def batch_norm(x, name, params, stats, new_stats, train, layout, variance=variance):
+    """Normalises each channel; in training with the batch's statistics, which also update `new_stats`."""
+    axes = tuple(layout.image.index(axis) for axis in "NHW")
+    shape = [1] * 4
+    shape[layout.image.index("C")] = -1
+    running_mean, running_var = stats[f"{name}.running_mean"], stats[f"{name}.running_var"]
+    if train:
+        n = x.size // running_mean.size
+        mean = jnp.mean(x, axes)
+        var = variance(x, mean, axes)
+        keep = RUNNING_MOMENTUM
+        new_stats[f"{name}.running_mean"] = keep * running_mean + (1 - keep) * mean
+        new_stats[f"{name}.running_var"] = keep * running_var + (1 - keep) * (var * (n / (n - 1)))
+    else:
+        mean, var = running_mean, running_var
+    scale = params[f"{name}.weight"] / jnp.sqrt(var + EPSILON)
+    return (x - mean.reshape(shape)) * scale.reshape(shape) + params[f"{name}.bias"].reshape(shape)
+
+
+# ----------------------------------------------------------------------------------------------------- model
+
+
+def forward(desc, params, stats, images, train, layout=DEFAULT_LAYOUT, layer_conv=layer_conv, variance=variance):
+    """images [N, 3, H, W] -> logits [N, classes], updated running statistics, activations by layer [N, C, H, W].
+
+    An activation is what the next layer reads: after batch norm and ReLU, and for the last layer of a block after
+    the outer shortcut. `head` is the logits. Outside training the statistics come back unchanged.
+    """
+    check_description(desc)
+    new_stats = dict(stats)
+    activations = {}
+
+    def bn(z, name):
+        return batch_norm(z, f"{name}.bn", params, stats, new_stats, train, layout, variance)
+
+    def keep(name, x):
+        activations[name] = transpose(x, layout.image, "NCHW")
+        return x
+
+    x = transpose(images, "NCHW", layout.image)
+    x = keep("stem", jax.nn.relu(bn(conv(x, params["stem.conv.weight"], 1, layout), "stem")))
+
+    for block in blocks_of(desc):
+        outer, stride = None, block.stride
+        if has_outer(desc):
+            outer = x
+            if changes_shape(block) and desc["projection"] == "pad":
+                outer = pad_shortcut(x, block.c_out, stride, layout)
+            elif changes_shape(block):
+                shortcut = f"{block.name}.shortcut"
+                outer = bn(conv(x, params[f"{shortcut}.conv.weight"], stride, layout), shortcut)
+        for layer in block.layers:
+            z = bn(layer_conv(desc, x, params[f"{layer}.conv.weight"], stride, layout), layer)
+            closes = outer is not None and layer == block.layers[-1]
+            if closes:
+                z = z + outer
+            x = keep(layer, z if closes and not desc["outer_relu"] else jax.nn.relu(z))
+            stride = 1
+
+    pixels = (layout.image.index("H"), layout.image.index("W"))
+    if desc["head"] == "conv":
+        logits = jnp.mean(bn(conv(x, params["head.conv.weight"], 1, layout), "head"), pixels)
+    else:
+        logits = jnp.mean(x, pixels) @ params["head.linear.weight"].T + params["head.linear.bias"]
+    activations["head"] = logits
+    return logits, new_stats, activations
+
+
+def cross_entropy(logits, labels, label_smoothing=0.0):
+    """Mean softmax cross entropy; the target is (1 - smoothing) * one-hot + smoothing / classes."""
+    classes = logits.shape[-1]
+    target = jax.nn.one_hot(labels, classes, dtype=logits.dtype) * (1 - label_smoothing) + label_smoothing / classes
+    return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1))
+
+
+def loss(desc, params, stats, images, labels, train, label_smoothing=0.0, **options):
+    """The loss (without the L2 term), and as auxiliary results logits, statistics and activations."""
+    logits, new_stats, activations = forward(desc, params, stats, images, train, **options)
+    return cross_entropy(logits, labels, label_smoothing), (logits, new_stats, activations)
+
+
+def loss_and_gradients(desc, params, stats, images, labels, label_smoothing=0.0, **options):
+    """((loss, (logits, statistics, activations)), gradients) of one training batch."""
+
+    def of(p):
+        return loss(desc, p, stats, images, labels, True, label_smoothing, **options)
+
+    return jax.value_and_grad(of, has_aux=True)(params)
+
+
+def sgd_step(params, velocity, grads, learning_rate, momentum=0.9, weight_decay=2e-4):
+    """The paper's update, momentum not Nesterov: v = momentum v + g; w = w - learning_rate v."""
+    new_params, new_velocity = {}, {}
+    for name, w in params.items():
+        g = grads[name]
+        if name.endswith(".bn.weight"):
+            g = g + weight_decay * (w - 1)
+        elif name.endswith(".weight"):
+            g = g + weight_decay * w
+        new_velocity[name] = momentum * velocity[name] + g
+        new_params[name] = w - learning_rate * new_velocity[name]
+    return new_params, new_velocity
+
+
+# ------------------------------------------------------------------------------------------------- self-test
+
+
+def relative_error(out, ref):
+    """The norm of the difference over the norm of the reference; NaN stays NaN and so fails `<=`."""
+    out, ref = np.asarray(out, np.float64), np.asarray(ref, np.float64)
+    scale = np.linalg.norm(ref)
+    return float(np.linalg.norm(out - ref) / (scale if scale > 0 else 1))
+
+
+def worst(errors):
+    """The name of the largest error, a NaN before any number; names -> errors."""
+    return max(errors, key=lambda name: (np.isnan(errors[name]), errors[name]))
+
+
+def random_state(desc, seed):
+    """For tests: f64 parameters and running statistics, none trivial: scale around 1, shift and mean around 0."""
+    rng = np.random.default_rng(seed)
+    params, stats = init_params(desc, seed, np.float64), init_stats(desc, np.float64)
+    for name, a in params.items():
+        if a.ndim == 1:
+            params[name] = a + 0.2 * rng.standard_normal(a.shape)
+    for name, a in stats.items():
+        stats[name] = a + (0.2 * rng.standard_normal(a.shape) if "mean" in name else rng.uniform(-0.4, 0.8, a.shape))
+    return params, stats
+
+
+def random_batch(desc, seed, batch, height, width):
+    """For tests: f64 images of differing contrast, and labels."""
+    rng = np.random.default_rng(seed)
+    images = rng.standard_normal((batch, 3, height, width)) * rng.uniform(0.5, 1.5, (batch, 1, 1, 1))
+    return images, rng.integers(0, desc["classes"], batch).astype(np.int32)
+
+
+class Checks:
+    """Prints one line a check and remembers whether any failed."""
+
+    failed = 0
+
+    def that(self, ok, text):
+        self.failed += not ok
+        print(("ok    " if ok else "FAIL  ") + text)
+
+    def close(self, out, ref, limit, text):
+        error = relative_error(out, ref)
+        self.that(error <= limit, f"{text}: relative error {error:.1e}, limit {limit:.0e}")
+
+
+def test_parameter_counts(checks):
+    """Against the totals quoted for these models."""
+    expected = {"3x3": (487_386, 10_300_532), "1x1": (466_906, 9_563_252), "none": (464_154, 9_469_940)}
+    for family in FAMILIES:
+        for projection in ("3x3", "1x1", "pad"):
+            kind = projection if family in ("resnet", "rir") and projection != "pad" else "none"
+            for geometry, total in zip(GEOMETRIES, expected[kind]):
+                count = parameter_count(describe(f"{family}-{geometry}", projection=projection))
+                checks.that(count == total, f"{family}-{geometry}, projection {projection}: {count:,} parameters")
+    count = parameter_count(describe("rir-18-wide", classes=100))
+    checks.that(count == 10_335_272, f"rir-18-wide, 100 classes: {count:,} parameters")
+
+
+TEST_CASES = {
+    "rir 3x3 conv": dict(family="rir", blocks=[1, 2, 1]),
+    "rir pad, 3 layers": dict(family="rir", projection="pad", layers_per_block=3),
+    "rir 1x1 linear, share 1/4": dict(family="rir", projection="1x1", head="linear", residual_share=0.25),
+    # Linear: the head's batch norm would cancel the last layer's shift, and its gradient would be rounding.
+    "rir without outer relu": dict(family="rir", outer_relu=False, head="linear"),
+    "resnet 3x3 linear": dict(family="resnet", head="linear"),
+    "resnet-init odd widths": dict(family="resnet-init", widths=[5, 7, 9]),
+    "cnn": dict(family="cnn"),
+}
+
+
+def test_gradients(checks, title, desc):
+    """Finite differences of the loss, two entries of every parameter; then the same by other ways."""
+    params, stats = random_state(desc, 1)
+    images, labels = random_batch(desc, 2, 3, 7, 7)
+
+    def run(**options):
+        return jax.jit(lambda p: loss_and_gradients(desc, p, stats, images, labels, 0.1, **options))(params)
+
+    (value, (logits, new_stats, _)), grads = run()
+    scalar = jax.jit(lambda p: loss(desc, p, stats, images, labels, True, 0.1)[0])
+    rng, step, analytic, numeric = np.random.default_rng(3), 1e-5, [], []
+    for name, w in params.items():
+        for i in rng.integers(0, w.size, 2):
+            delta = np.zeros(w.size)
+            delta[i] = step
+            delta = delta.reshape(w.shape)
+            up, down = scalar({**params, name: w + delta}), scalar({**params, name: w - delta})
+            numeric.append(float(up - down) / (2 * step))
+            analytic.append(float(grads[name].reshape(-1)[i]))
+    checks.close(analytic, numeric, 1e-7, f"{title}: {len(numeric)} derivatives, finite differences")
+
+    others = {}
+    if has_identity(desc):
+        others["four convolutions"] = dict(layer_conv=layer_conv_four)
+    if max(desc["blocks"]) > 1:
+        others["NCHW, fast variance"] = dict(layout=Layout("NCHW", "OIHW"), variance=fast_variance)
+    for other, options in others.items():
+        (value_2, (logits_2, stats_2, _)), grads_2 = run(**options)
+        checks.close(value_2, value, 1e-13, f"{title}: {other}, loss")
+        checks.close(logits_2, logits, 1e-12, f"{title}: {other}, logits")
+        for what, a, b in (("statistics", stats_2, new_stats), ("gradients", grads_2, grads)):
+            name = worst({name: relative_error(a[name], b[name]) for name in b})
+            checks.close(a[name], b[name], 1e-11, f"{title}: {other}, {what} ({name})")
+
+
+def test_convolution(checks):
+    """Convolution and batch norm against loops and sums written out in numpy."""
+    rng = np.random.default_rng(4)
+    plain = Layout("NCHW", "OIHW")
+    for size, stride, kernel in ((6, 1, 3), (6, 2, 3), (7, 2, 3), (7, 2, 1), (6, 2, 1)):
+        x, w = rng.standard_normal((2, 3, size, size)), rng.standard_normal((4, 3, kernel, kernel))
+        padded = np.pad(x, [(0, 0), (0, 0)] + [(kernel // 2,) * 2] * 2)
+        out = -(-size // stride)
+        ref = np.zeros((2, 4, out, out))
+        for i in range(out):
+            for j in range(out):
+                patch = padded[:, :, i * stride : i * stride + kernel, j * stride : j * stride + kernel]
+                ref[:, :, i, j] = np.einsum("nchw,ochw->no", patch, w)
+        title = f"{kernel}x{kernel} convolution, size {size}, stride {stride}"
+        checks.close(conv(x, w, stride, plain), ref, 1e-14, title)
+    x, gamma, beta = rng.standard_normal((4, 3, 5, 5)) + 2, rng.standard_normal(3), rng.standard_normal(3)
+    stats = {"bn.running_mean": np.full(3, 0.5), "bn.running_var": np.full(3, 2.0)}
+    new = {}
+    y = batch_norm(x, "bn", {"bn.weight": gamma, "bn.bias": beta}, stats, new, True, plain)
+    for c in range(3):
+        values = x[:, c].ravel()
+        ref = (x[:, c] - values.mean()) / np.sqrt(values.var() + 1e-5) * gamma[c] + beta[c]
+        checks.close(y[:, c], ref, 1e-14, f"batch norm, channel {c}")
+        checks.close(new["bn.running_mean"][c], 0.45 + 0.1 * values.mean(), 1e-14, f"running mean, channel {c}")
+        checks.close(new["bn.running_var"][c], 1.8 + 0.1 * values.var(ddof=1), 1e-14, f"running variance, channel {c}")
+
+
+def self_test():
+    jax.config.update("jax_enable_x64", True)
+    checks = Checks()
+    test_parameter_counts(checks)
+    test_convolution(checks)
+    base = dict(family="rir", widths=[4, 6, 8], blocks=[1, 1, 1], layers_per_block=2, projection="3x3")
+    base |= dict(head="conv", residual_share=0.5, outer_relu=True, classes=5)
+    for title, changes in TEST_CASES.items():
+        test_gradients(checks, title, {**base, **changes})
+    print(f"{checks.failed} checks failed" if checks.failed else "all checks passed")
+    return 1 if checks.failed else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="JAX reference of ResNet in ResNet")
+    parser.add_argument("--self-test", action="store_true", required=True)
+    parser.parse_args()
+    sys.exit(self_test())

@@ -1,0 +1,131 @@
+//! Convolution with every identity and epilogue, and its gradients.
+
+use super::{Fill, Row, activation};
+use crate::graph::Shape;
+use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue};
+
+/// A convolution's extents: image, filters, filter size, stride, padding.
+struct Geometry {
+    image: [usize; 4],
+    k: usize,
+    size: usize,
+    conv: Conv2d,
+}
+
+const fn same(image: [usize; 4], k: usize, size: usize, stride: usize) -> Geometry {
+    let conv = Conv2d { stride, pad: size / 2, identity: 0, epilogue: Epilogue::None };
+    Geometry { image, k, size, conv }
+}
+
+const GEOMETRIES: [Geometry; 16] = [
+    same([1, 1, 1, 3], 10, 1, 1),
+    same([1, 1, 1, 20], 10, 3, 1),
+    same([1, 7, 5, 3], 10, 3, 1),
+    same([1, 7, 5, 10], 3, 1, 1),
+    same([2, 7, 5, 20], 33, 3, 1),
+    same([2, 7, 5, 20], 33, 3, 2),
+    same([2, 7, 5, 20], 33, 1, 2),
+    same([3, 5, 7, 33], 20, 3, 2),
+    same([5, 4, 4, 10], 20, 1, 1),
+    same([3, 6, 10, 12], 7, 3, 3),
+    same([1, 7, 7, 4], 6, 5, 1),
+    same([2, 8, 8, 32], 64, 3, 2),
+    same([2, 8, 8, 64], 128, 1, 2),
+    same([4, 6, 6, 64], 64, 3, 1),
+    same([2, 8, 8, 96], 96, 3, 1),
+    // Without padding the image shrinks, and no identity fits.
+    Geometry {
+        conv: Conv2d { stride: 1, pad: 0, identity: 0, epilogue: Epilogue::None },
+        ..same([2, 7, 5, 6], 10, 3, 1)
+    },
+];
+
+impl Geometry {
+    fn filter(&self) -> Shape {
+        [self.k, self.size, self.size, self.image[3]].into()
+    }
+    fn output(&self) -> Shape {
+        let [n, h, w, _] = self.image;
+        let extent = |image| self.conv.output_extent(image, self.size).expect("the filter fits");
+        [n, extent(h), extent(w), self.k].into()
+    }
+    /// Channels of E: none, ResNet Init's half of the input, and as many as there are.
+    fn identities(&self) -> Vec<usize> {
+        let most = self.image[3].min(self.k);
+        let mut identities = vec![0];
+        if self.conv.pad == self.size / 2 {
+            identities.extend([(self.image[3] / 2).min(most), most]);
+            identities.dedup();
+        }
+        identities
+    }
+    fn form(&self, identity: usize, suffix: &str) -> String {
+        let Conv2d { stride, pad, .. } = self.conv;
+        let e = if identity > 0 { format!("-e{identity}") } else { String::new() };
+        let image = activation(self.image);
+        format!("{image}k{k}r{r}s{stride}p{pad}{e}{suffix}", k = self.k, r = self.size)
+    }
+    fn forward(&self, identity: usize, epilogue: Epilogue) -> Row {
+        let conv = Conv2d { identity, epilogue, ..self.conv };
+        let (suffix, extra) = match epilogue {
+            Epilogue::None => ("", 0),
+            Epilogue::Statistics => ("-stats", 0),
+            Epilogue::ScaleShift { outer: false, relu: false } => ("-scale", 1),
+            Epilogue::ScaleShift { outer: false, relu: true } => ("-scale-relu", 1),
+            Epilogue::ScaleShift { outer: true, relu: false } => ("-scale-outer", 2),
+            Epilogue::ScaleShift { outer: true, relu: true } => ("-scale-outer-relu", 2),
+        };
+        let mut row = Row::new(conv, self.form(identity, suffix), [self.image.into(), self.filter()]);
+        if extra > 0 {
+            row = row.with([2, self.k], Fill::Normal);
+        }
+        if extra > 1 {
+            row = row.with(self.output(), Fill::Normal);
+        }
+        row.sums(self.size * self.size * self.image[3])
+    }
+    fn data_grad(&self, identity: usize, addend: Addend) -> Row {
+        let conv = Conv2d { identity, ..self.conv };
+        let op = Conv2dDataGrad { conv, input: self.image.into(), addend };
+        let (suffix, addends) = match addend {
+            Addend::None => ("", vec![]),
+            Addend::Tensor => ("-add", vec![Fill::Normal]),
+            Addend::Masked => ("-masked", vec![Fill::Normal, Fill::Mask]),
+        };
+        let row = Row::new(op, self.form(identity, suffix), [self.output(), self.filter()]);
+        let row = addends.into_iter().fold(row, |row, fill| row.with(self.image, fill));
+        row.sums(self.size * self.size * self.k)
+    }
+    fn weight_grad(&self) -> Row {
+        let op = Conv2dWeightGrad { conv: self.conv, filter: self.filter() };
+        let shapes = [self.image.into(), self.output()];
+        Row::new(op, self.form(0, ""), shapes).sums(self.output().rows())
+    }
+}
+
+/// Conv2d, Conv2dDataGrad and Conv2dWeightGrad.
+pub(super) fn rows() -> Vec<Row> {
+    let scaled = |outer, relu| Epilogue::ScaleShift { outer, relu };
+    let epilogues = [
+        Epilogue::None,
+        Epilogue::Statistics,
+        scaled(false, false),
+        scaled(false, true),
+        scaled(true, false),
+        scaled(true, true),
+    ];
+    let mut rows = Vec::new();
+    for geometry in &GEOMETRIES {
+        for identity in geometry.identities() {
+            rows.extend(epilogues.map(|epilogue| geometry.forward(identity, epilogue)));
+            rows.extend(
+                [Addend::None, Addend::Tensor, Addend::Masked].map(|a| geometry.data_grad(identity, a)),
+            );
+        }
+        rows.push(geometry.weight_grad());
+    }
+    // One image more than two of any tile's rows, so that a reduction over pixels takes several rounds.
+    rows.push(same([9, 16, 16, 10], 20, 3, 1).weight_grad());
+    rows.push(same([9, 16, 16, 10], 20, 3, 1).forward(5, Epilogue::Statistics));
+    rows
+}

@@ -1,0 +1,33 @@
+//! What changes the State: the optimiser and the running statistics.
+
+use super::{Fill, Row};
+use crate::graph::ParameterKind;
+use crate::ops::{Sgd, UpdateRunning};
+
+/// Sgd with every switch, over parameters of every kind; UpdateRunning.
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (momentum, nesterov, weight_decay, decay_scale, form) in [
+        (0.0, false, 0.0, false, "plain"),
+        (0.9, false, 0.0, false, "momentum"),
+        (0.9, true, 0.0, false, "nesterov"),
+        (0.9, false, 0.02, true, "momentum-decay"),
+        (0.9, true, 0.02, true, "nesterov-decay"),
+        (0.5, true, 0.02, false, "nesterov-decay-not-scale"),
+    ] {
+        let op = Sgd { momentum, nesterov, weight_decay, decay_scale };
+        // Sizes that leave gaps between the State's aligned tensors, and one that fills its own exactly.
+        let weight = ParameterKind::Weight { fan_in: 27 };
+        let mut row = Row::new(op, form, [[10, 3, 3, 3].into(), [10].into(), [10].into()]);
+        row = row.with([64, 4], Fill::Normal).with([1], Fill::Normal).with([33, 1, 1, 20], Fill::Normal);
+        row.kinds =
+            vec![weight, ParameterKind::Scale, ParameterKind::Shift, weight, ParameterKind::Bias, weight];
+        rows.push(row);
+    }
+    for (c, count) in [(3, 1), (10, 2), (20, 70), (33, 192), (384, 8192)] {
+        let row = Row::new(UpdateRunning { count }, format!("c{c}m{count}"), []);
+        let row = row.with([2, c], Fill::Statistics).with([c], Fill::Normal);
+        rows.push(row.with([c], Fill::Positive));
+    }
+    rows
+}

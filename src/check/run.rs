@@ -1,0 +1,220 @@
+//! Runs a case on a device and holds it to the definition.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+
+use super::cases::{Case, Limit};
+use super::limits::{limit, relative_error};
+use super::reference::{Context, Tensor, evaluate};
+use crate::device::{Device, PlanId, StepInputs};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Placement, Precision, Region, Role, Segment, StateLayout, ValueId, lower, plan};
+use crate::ops::{Epilogue, Op};
+
+/// Makes a device for a State: every case has its own.
+pub type Factory<'a> = &'a dyn Fn(&StateLayout, Precision) -> Result<Box<dyn Device>>;
+
+/// The learning rate of the optimiser's cases.
+const LEARNING_RATE: f64 = 0.1;
+
+/// How one case went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaseResult {
+    /// The case's name, which reruns it.
+    pub name: String,
+    /// The largest relative error of any output; not a number (in JSON: null) where an output holds NaN.
+    pub error: f64,
+    /// The limit of that output.
+    pub limit: f64,
+    /// Whether every output is within its limit.
+    pub passed: bool,
+    /// What went wrong, where it was not a number that was.
+    pub failure: Option<String>,
+}
+
+/// The table on one device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The device's name for itself.
+    pub device: String,
+    /// Every case that ran.
+    pub cases: Vec<CaseResult>,
+    /// How many are within their limits.
+    pub passed: usize,
+    /// How many are not.
+    pub failed: usize,
+}
+
+/// Runs every case of `cases`.
+pub fn run_cases(cases: impl Iterator<Item = Case>, factory: Factory<'_>) -> Report {
+    let cases: Vec<CaseResult> = cases.map(|case| run_case(&case, factory)).collect();
+    let passed = cases.iter().filter(|case| case.passed).count();
+    let device =
+        factory(&StateLayout::default(), Precision::F32).map_or_else(|e| e.to_string(), |d| d.name());
+    Report { device, passed, failed: cases.len() - passed, cases }
+}
+
+/// Runs one case: poisons the workspace, writes the inputs, runs, and compares every output with the reference.
+///
+/// What a device derives from a value that it has just stored is held to that value, not to the reference's: a
+/// convolution's statistics to its z, an update's mask to its y. And it must leave its inputs as they were.
+pub fn run_case(case: &Case, factory: Factory<'_>) -> CaseResult {
+    let name = case.name();
+    let inputs: Vec<Tensor> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
+    // A kernel that panics fails its own row, by name, and not the table.
+    let result = catch_unwind(AssertUnwindSafe(|| execute(case, &inputs, factory)))
+        .unwrap_or_else(|_| Err(Error::device("the device panicked")))
+        .and_then(|got| compare(case, &inputs, &got));
+    match result {
+        Ok(outputs) => {
+            // The output that is furthest beyond its limit, or nearest to it; not a number counts as furthest.
+            let excess =
+                |&(error, limit): &(f64, f64)| if error.is_nan() { f64::INFINITY } else { error - limit };
+            let worst = outputs.iter().copied().max_by(|a, b| excess(a).total_cmp(&excess(b)));
+            let (error, limit) = worst.unwrap_or((f64::NAN, 0.0));
+            CaseResult { name, error, limit, passed: error <= limit, failure: None }
+        }
+        Err(e) => {
+            CaseResult { name, error: f64::NAN, limit: 0.0, passed: false, failure: Some(e.to_string()) }
+        }
+    }
+}
+
+/// What a run left: each output of the node, or of the State that it changed.
+struct Got {
+    tensors: Vec<Tensor>,
+    roles: Vec<Role>,
+}
+
+/// A graph of the case's one operation. Results: its inputs, then its outputs.
+fn graph(case: &Case) -> Result<Graph> {
+    let mut graph = Graph::new();
+    graph.enter(case.form.clone());
+    let mut inputs = Vec::new();
+    for (i, (input, role)) in case.inputs.iter().zip(case.roles()).enumerate() {
+        inputs.push(match (&case.op, i) {
+            (Op::UpdateRunning(_), 1..) => graph.running(format!("in{i}"), input.shape.channels(), 0.0),
+            _ => graph.input(format!("in{i}"), input.shape.clone(), role),
+        });
+    }
+    for (i, (&kind, input)) in case.kinds.iter().zip(&case.inputs).enumerate() {
+        graph.parameter(format!("parameter{i}"), input.shape.clone(), kind);
+    }
+    let outputs = match case.op {
+        Op::Sgd(_) => {
+            graph.gradients = inputs.clone(); // which places them in the State
+            graph.push_in(Segment::Update, case.op.clone(), &inputs)?
+        }
+        Op::UpdateRunning(_) => graph.push_in(Segment::Update, case.op.clone(), &inputs)?,
+        _ => graph.push(case.op.clone(), &inputs)?,
+    };
+    // Kept, so that they can be read after the run.
+    for (i, &v) in inputs.iter().chain(&outputs).enumerate() {
+        graph.keep(format!("{i}"), v);
+    }
+    Ok(graph)
+}
+
+/// Parameter or velocity `i` before the step, beyond the streams of the gradients.
+fn state_before(case: &Case, region: Region, i: usize) -> Tensor {
+    let offset = if region == Region::Momentum { 2000 } else { 1000 };
+    let tensor = super::cases::tensor(&case.inputs[i].shape, super::cases::Fill::Normal, offset + i as u32);
+    tensor.stored(case.precision.master())
+}
+
+fn execute(case: &Case, inputs: &[Tensor], factory: Factory<'_>) -> Result<Got> {
+    let lowered = lower(&graph(case)?, case.precision)?;
+    let kept: Vec<ValueId> = lowered.results.iter().map(|(_, v)| *v).collect();
+    let (in_ids, out_ids) = kept.split_at(inputs.len());
+    if lowered.nodes.len() != 1 {
+        return Err(Error::device("a case is one node: its inputs are made in the types that it reads"));
+    }
+    let mut device = factory(&lowered.state, case.precision)?;
+    let scratch = device.scratch();
+    let id = device.load(plan(&lowered, &scratch))?;
+    device.poison(id);
+    for (i, (&v, input)) in in_ids.iter().zip(inputs).enumerate() {
+        match device.plan(id).placements[v.0] {
+            Placement::State(region, index) => device.write_state(region, index, &input.data)?,
+            Placement::Workspace(_) => device.write(id, v, &input.data)?,
+        }
+        if i < case.kinds.len() {
+            for region in [Region::Parameters, Region::Momentum] {
+                device.write_state(region, i, &state_before(case, region, i).data)?;
+            }
+        }
+    }
+    for segment in Segment::ALL {
+        device.run(id, segment, &StepInputs { learning_rate: LEARNING_RATE })?;
+    }
+    let changed = match case.op {
+        Op::UpdateRunning(_) => &in_ids[1..],
+        _ => &[],
+    };
+    for (&v, input) in in_ids.iter().zip(inputs).filter(|(v, _)| !changed.contains(v)) {
+        let after = read(&mut *device, id, v)?;
+        if after != input.data {
+            return Err(Error::device(format!("changed its input '{}'", lowered.value(v).name)));
+        }
+    }
+    let mut got = Got { tensors: Vec::new(), roles: Vec::new() };
+    for &v in changed.iter().chain(out_ids) {
+        got.tensors.push(Tensor::new(lowered.shape(v).clone(), read(&mut *device, id, v)?));
+        got.roles.push(lowered.value(v).role);
+    }
+    for region in [Region::Parameters, Region::Momentum] {
+        for (i, parameter) in lowered.state.parameters.iter().enumerate() {
+            got.tensors.push(Tensor::new(parameter.shape.clone(), device.read_state(region, i)?));
+            got.roles.push(Role::Exact);
+        }
+    }
+    Ok(got)
+}
+
+fn read(device: &mut dyn Device, id: PlanId, v: ValueId) -> Result<Vec<f64>> {
+    match device.plan(id).placements[v.0] {
+        Placement::State(region, index) => device.read_state(region, index),
+        Placement::Workspace(_) => device.read(id, v),
+    }
+}
+
+/// (error, limit) of each output.
+fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Vec<(f64, f64)>> {
+    let mut arguments: Vec<Tensor> = inputs.to_vec();
+    for region in [Region::Parameters, Region::Momentum] {
+        arguments.extend((0..case.kinds.len()).map(|i| state_before(case, region, i)));
+    }
+    let context = Context { precision: case.precision, learning_rate: LEARNING_RATE, kinds: &case.kinds };
+    let mut want = evaluate(&case.op, &arguments.iter().collect::<Vec<_>>(), &context);
+    if want.len() != got.tensors.len() {
+        return Err(Error::device(format!("gave {} results, not {}", got.tensors.len(), want.len())));
+    }
+    let mut rules = vec![case.limit; want.len()];
+    match &case.op {
+        Op::Conv2d(conv) if conv.epilogue == Epilogue::Statistics => {
+            let stored = &got.tensors[0];
+            want[1] = evaluate(&crate::ops::BatchStats.into(), &[stored], &context).remove(0);
+            rules[1] = Limit::Sum(stored.shape.rows());
+        }
+        Op::TwoStreamUpdate(_) => {
+            want[1].data = got.tensors[0].data.iter().map(|&y| f64::from(u8::from(y > 0.0))).collect();
+            rules[1] = Limit::Exact;
+        }
+        Op::SoftmaxCrossEntropy(_) => rules[1] = Limit::Exact, // a number of samples
+        _ => {}
+    }
+    let mut results = Vec::new();
+    for ((got, want), (role, rule)) in got.tensors.iter().zip(want).zip(got.roles.iter().zip(rules)) {
+        let dtype = case.precision.dtype(*role);
+        let limit = limit(case.precision, dtype, rule);
+        let want = if rule == Limit::Exact { want.stored(dtype) } else { want };
+        // The two rows of [2 C] are two quantities: a large mean must not hide a wrong variance.
+        let rows = if want.shape.0.first() == Some(&2) && want.shape.0.len() == 2 { 2 } else { 1 };
+        let length = want.data.len() / rows;
+        for (got, want) in got.data.chunks(length).zip(want.data.chunks(length)) {
+            results.push((relative_error(got, want), limit));
+        }
+    }
+    Ok(results)
+}

@@ -1,0 +1,86 @@
+//! `rir check`: the table of cases on a device.
+
+use rir::check::{OPERATIONS, operations_without_rows, run_case, table};
+use rir::error::{Error, Result};
+use rir::graph::{Precision, StateLayout};
+use rir::text::{Align, columns};
+use serde_json::json;
+
+use super::output::Output;
+use super::setup::Machine;
+
+/// Check a device: every operation, over awkward shapes and every precision, against its definition in f64
+#[derive(clap::Args)]
+#[command(after_help = "The error of a row is |out - reference| / |reference|, on the same rounded inputs.
+Exit code 7 if a row is beyond its limit.
+
+Examples:
+  rir check
+  rir check --filter conv2d
+  rir check --filter two_stream --json")]
+pub struct Args {
+    /// Only the cases whose name contains this; a whole name gives that one
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Only the rows that fail, and the totals
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+pub fn run(args: Args, out: &mut Output) -> Result<()> {
+    let device = args.machine.prepare()?;
+    let open = |layout: &StateLayout, precision: Precision| device.open(layout, precision);
+    let name = open(&StateLayout::default(), Precision::F32)?.name();
+    let results: Vec<_> = table(args.filter.as_deref()).map(|case| run_case(&case, &open)).collect();
+    if results.is_empty() {
+        let filter = args.filter.unwrap_or_default();
+        return Err(Error::usage(format!(
+            "no case's name contains '{filter}'; rir check lists them, such as conv2d/... and two_stream_update/..."
+        )));
+    }
+    let (total, failed) = (results.len(), results.iter().filter(|r| !r.passed).count());
+    let uncovered = operations_without_rows();
+    if args.json {
+        out.json(&json!({
+            "device": name,
+            "cases": results,
+            "passed": total - failed,
+            "failed": failed,
+            "operations": OPERATIONS.len(),
+            "operations_without_rows": uncovered,
+        }))?;
+    } else {
+        let header = ["", "case", "error", "limit", ""].map(String::from).to_vec();
+        let shown = results.iter().filter(|r| !args.quiet || !r.passed);
+        let rows: Vec<Vec<String>> = shown
+            .map(|r| {
+                let verdict = if r.passed { "ok" } else { "FAIL" };
+                let numbers = [r.error, r.limit].map(|x| format!("{x:.1e}"));
+                let why = r.failure.clone().unwrap_or_default();
+                [vec![verdict.into(), r.name.clone()], numbers.to_vec(), vec![why]].concat()
+            })
+            .collect();
+        if !rows.is_empty() {
+            let [l, r] = [Align::Left, Align::Right];
+            out.line(columns(&[l, l, r, r, l], &[vec![header], rows].concat()))?;
+        }
+        let covered = OPERATIONS.len() - uncovered.len();
+        out.line(format_args!("{name}: {} of {total} cases passed", total - failed))?;
+        out.line(format_args!("the table covers {covered} of {} operations", OPERATIONS.len()))?;
+        if !uncovered.is_empty() {
+            out.line(format_args!("without a case: {}", uncovered.join(", ")))?;
+        }
+    }
+    match results.iter().find(|r| !r.passed) {
+        None => Ok(()),
+        Some(first) => Err(Error::device(format!(
+            "{failed} of {total} cases failed on {name}; rir check --filter {} repeats the first",
+            first.name
+        ))),
+    }
+}

@@ -1,0 +1,88 @@
+//! `rir devices`: what there is to run on.
+
+use rir::device::cuda;
+use rir::error::Result;
+use rir::text::bytes;
+use serde::Serialize;
+
+use super::output::Output;
+
+/// List what can train: the processor, and the CUDA cards that the driver shows
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  rir devices
+  rir devices --json")]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Devices {
+    cpu: Processor,
+    /// `null` without a driver.
+    cuda: Option<Vec<cuda::Card>>,
+    /// Why the cards could not be listed.
+    cuda_error: Option<String>,
+    /// Whether this build can run on the cards.
+    cuda_kernels: bool,
+}
+
+#[derive(Serialize)]
+struct Processor {
+    threads: usize,
+    features: Vec<&'static str>,
+}
+
+pub fn run(args: Args, out: &mut Output) -> Result<()> {
+    let (cuda, cuda_error) = match cuda::cards() {
+        Ok(cards) => (cards, None),
+        Err(e) => (None, Some(e.to_string())),
+    };
+    let cpu = Processor { threads: rayon::current_num_threads(), features: features() };
+    let devices = Devices { cpu, cuda, cuda_error, cuda_kernels: false };
+    if args.json {
+        return out.json(&devices);
+    }
+    let Processor { threads, features } = &devices.cpu;
+    let plural = if *threads == 1 { "" } else { "s" };
+    out.line(format_args!("cpu      {threads} thread{plural}; {}", features.join(", ")))?;
+    match (&devices.cuda, &devices.cuda_error) {
+        (_, Some(e)) => out.line(format_args!("cuda     {e}"))?,
+        (None, None) => out.line("cuda     no driver (libcuda) is installed")?,
+        (Some(cards), None) if cards.is_empty() => out.line("cuda     the driver shows no card")?,
+        (Some(cards), None) => {
+            for card in cards {
+                let (major, minor) = card.capability;
+                out.line(format_args!(
+                    "cuda:{:<3} {}, {}, compute capability {major}.{minor}",
+                    card.ordinal,
+                    card.name,
+                    bytes(card.memory as u64)
+                ))?;
+            }
+        }
+    }
+    out.line("\nThis build holds no CUDA kernels yet: --device auto is the cpu.")
+}
+
+/// The vector extensions that matrix products choose between.
+fn features() -> Vec<&'static str> {
+    let mut found = vec![std::env::consts::ARCH];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let known = [
+            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+            ("fma", std::arch::is_x86_feature_detected!("fma")),
+            ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+            ("avx512bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
+        ];
+        found.extend(known.iter().filter(|(_, present)| *present).map(|(name, _)| *name));
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        found.push("neon");
+    }
+    found
+}

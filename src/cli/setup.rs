@@ -1,0 +1,85 @@
+//! What a command runs on: threads, device, data, and a trained network.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use rir::data::{DataSpec, LoadOptions, Loaded, load};
+use rir::device::Device;
+use rir::device::select::Choice;
+use rir::error::{Error, Result};
+use rir::graph::{Fusions, Precision, StateLayout};
+use rir::train::{Checkpoint, Config, Session, SessionOptions, find_checkpoint};
+
+/// Flags of the commands that compute.
+#[derive(clap::Args)]
+pub struct Machine {
+    /// auto, cpu, cuda or cuda:N [default: auto]
+    #[arg(long, value_name = "D")]
+    pub device: Option<Choice>,
+    /// Threads of the cpu [default: all]; no result depends on it
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl Machine {
+    /// The device, once it is sure that it can be had and the threads are set up.
+    pub fn prepare(&self) -> Result<Choice> {
+        let device = self.device.unwrap_or_default();
+        device.check()?;
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+            pool.map_err(|e| {
+                Error::device(format!(
+                    "cannot start {threads} threads ({e}); give --threads a smaller number"
+                ))
+            })?;
+        }
+        Ok(device)
+    }
+}
+
+/// Opens a device by its name, for those who keep names.
+pub fn open_device(name: &str, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
+    name.parse::<Choice>()?.open(layout, precision)
+}
+
+/// Reads a data set by what the user calls it, for a network that takes images of this height and width.
+pub fn open_data(name: &str, image_size: (usize, usize)) -> Result<Loaded> {
+    load(&DataSpec::parse(name)?, &LoadOptions { image_size, ..LoadOptions::default() })
+}
+
+/// A network on disk.
+pub struct Trained {
+    pub checkpoint: Checkpoint,
+    /// The file.
+    pub path: PathBuf,
+    /// How its run was configured, where it lies in a run folder.
+    pub config: Option<Config>,
+}
+
+impl Trained {
+    /// From a run folder or a checkpoint.
+    pub fn find(path: &Path) -> Result<Self> {
+        let file = find_checkpoint(path)?;
+        let config = file.with_file_name("config.toml");
+        let config = if config.is_file() { Config::load(&config).ok() } else { None };
+        Ok(Self { checkpoint: Checkpoint::load(&file)?, path: file, config })
+    }
+
+    /// The network on a device.
+    pub fn session(&self, device: Choice, precision: Precision) -> Result<Session> {
+        let info = &self.checkpoint.info;
+        let options = SessionOptions {
+            model: info.model.clone(),
+            image: info.image,
+            classes: info.classes.len(),
+            precision,
+            fusions: Fusions::ALL,
+            sgd: info.recipe.sgd(),
+            label_smoothing: 0.0,
+        };
+        let mut session = Session::new(options, |layout, precision| device.open(layout, precision))?;
+        session.import(&self.checkpoint.tensors).map_err(|e| e.at(self.path.display()))?;
+        Ok(session)
+    }
+}

@@ -1,0 +1,159 @@
+//! `rir train`: train a network, or continue a run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rir::data::split::Share;
+use rir::error::Result;
+use rir::graph::Precision;
+use rir::nn::Description;
+use rir::optim::Recipe;
+use rir::train::{
+    Config, Environment, Length, Stop, TrainOptions, Verbosity, parse_duration, train, train_seeds,
+};
+
+use super::model::{self, Changes};
+use super::output::Output;
+use super::setup::{Machine, open_data, open_device};
+
+/// Height and width of the images that networks are trained on.
+const IMAGE: (usize, usize) = (32, 32);
+
+/// Train a network, or continue a run
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  rir train                                       rir-32 with the quick recipe, in minutes
+  rir train --model rir-18-wide --data cifar10 --recipe paper
+  rir train --data photos/ --epochs 20            a folder with one folder of images a class
+  rir train --model mine.toml --projection pad    a network of your own: see rir inspect --toml
+  rir train --resume runs/NAME                    go on where a run stopped, to the same result
+  rir train --config runs/NAME/config.toml --seed 1
+  rir train --seeds 5                             five seeds: mean and standard deviation
+  rir train --steps 100 --json --quiet            for a program
+
+A run is a folder: config.toml, metrics.jsonl, checkpoint.safetensors and TensorBoard's events. Ctrl-C saves it.
+A flag goes before the --config file, that before the default.")]
+pub struct Args {
+    /// A network's name or .toml file [default: rir-32]
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// auto (CIFAR-10 if found, else synthetic), synthetic, cifar10, cifar100, or a folder or archive [default: auto]
+    #[arg(long, value_name = "D")]
+    data: Option<String>,
+    /// quick, paper, paper-82, or a .toml file [default: quick]
+    #[arg(long, value_name = "R")]
+    recipe: Option<String>,
+    /// Passes over the training set [default: the recipe's]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<u32>,
+    /// Steps, in place of epochs
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Images a step [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Learning rate [default: the recipe's]
+    #[arg(long, value_name = "X")]
+    lr: Option<f64>,
+    /// f32, bf16 or f64 [default: f32]
+    #[arg(long, value_name = "P")]
+    precision: Option<Precision>,
+    /// Seed of weights, order, augmentation and splits [default: 0]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Train so many times, from --seed and the seeds after it
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+    /// Use so many training images, the same number of each class
+    #[arg(long, value_name = "N")]
+    subset: Option<usize>,
+    /// Hold out a part of the training images (0.1) or a number of them (5000) to choose best.safetensors with
+    #[arg(long, value_name = "PART")]
+    val_split: Option<Share>,
+    /// The run folder [default: a new one below runs]
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Continue the run in this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["config", "output", "model", "Changes"])]
+    resume: Option<PathBuf>,
+    /// Take what flags do not say from another run's config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Stop, with a result, before this much time has passed: 90s, 9m, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    time_limit: Option<Duration>,
+    /// Save at least this often inside an epoch [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    checkpoint_every: Option<Duration>,
+    /// Run every operation by itself, as the network is written
+    #[arg(long)]
+    no_fuse: bool,
+    /// No progress on stderr
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+pub fn run(args: Args, out: &mut Output) -> Result<()> {
+    let device = args.machine.prepare()?;
+    let seeds = args.seeds;
+    let json = args.json;
+    let options = TrainOptions {
+        // A resumed run keeps its device unless another is asked for.
+        device: match args.resume {
+            Some(_) => args.machine.device.map(|d| d.to_string()),
+            None => Some(device.to_string()),
+        },
+        ..options(args)?
+    };
+    let environment = Environment { open_data: &|name| open_data(name, IMAGE), open_device: &open_device };
+    if let Some(count) = seeds {
+        let summary = train_seeds(&options, count, &environment)?;
+        return if json { out.line(summary.json()) } else { out.line(summary) };
+    }
+    let summary = train(&options, &environment)?;
+    if json { out.line(summary.json()) } else { out.line(summary) }
+}
+
+/// Flag over file over default; a resumed run asks for nothing but its flags.
+fn options(args: Args) -> Result<TrainOptions> {
+    let config = args.config.as_deref().map(Config::load).transpose()?;
+    let new = args.resume.is_none();
+    let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
+    let recipe = args.recipe.as_deref().map(Recipe::by_name).transpose()?;
+    Ok(TrainOptions {
+        model: if new { Some(model(&args, config.as_ref())?) } else { None },
+        data: args.data.or(config.as_ref().map(|c| c.data.clone())).or(new.then(|| "auto".into())),
+        length: length.or(config.as_ref().map(|c| c.length)),
+        precision: args.precision.or(config.as_ref().map(|c| c.precision)),
+        fuse: if args.no_fuse { Some(false) } else { config.as_ref().map(|c| c.fuse) },
+        seed: args.seed.or(config.as_ref().map(|c| c.seed)),
+        subset: args.subset.or(config.as_ref().and_then(|c| c.subset)),
+        val_split: args.val_split.or(config.as_ref().and_then(|c| c.val_split)),
+        recipe: recipe.or(config.map(|c| c.recipe)),
+        batch_size: args.batch_size,
+        learning_rate: args.lr,
+        device: None,
+        resume: args.resume,
+        output: args.output,
+        time_limit: args.time_limit,
+        checkpoint_every: args.checkpoint_every,
+        verbosity: if args.quiet { Verbosity::Quiet } else { Verbosity::Progress },
+        stop: Stop::on_signals()?,
+    })
+}
+
+fn model(args: &Args, config: Option<&Config>) -> Result<Description> {
+    let base = match (&args.model, config) {
+        (Some(name), _) => model::description(name)?,
+        (None, Some(config)) => config.model.clone(),
+        (None, None) => model::description("rir-32")?,
+    };
+    args.changes.apply(base)
+}
