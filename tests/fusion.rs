@@ -131,9 +131,9 @@ fn bf16_rounds_where_the_definition_does() {
             }
         }
     }
-    assert!(errors.iter().all(|error| *error <= 1.0 / 128.0), "{errors:.1e?}");
+    assert!(errors.iter().all(|error| *error <= 1.0 / 128.0), "{errors:?}");
     let same = errors.iter().filter(|error| **error <= FORWARD_LIMIT * F32).count();
-    assert!(4 * same >= 3 * errors.len(), "{same} of {}: {errors:.1e?}", errors.len());
+    assert!(4 * same >= 3 * errors.len(), "{same} of {}: {errors:?}", errors.len());
 }
 
 /// How often each operation occurs.

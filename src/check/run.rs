@@ -123,31 +123,59 @@ fn state_before(case: &Case, region: Region, i: usize) -> Tensor {
     tensor.stored(case.precision.master())
 }
 
-fn execute(case: &Case, inputs: &[Tensor], factory: Factory<'_>) -> Result<Got> {
-    let lowered = lower(&graph(case)?, case.precision)?;
-    let kept: Vec<ValueId> = lowered.results.iter().map(|(_, v)| *v).collect();
-    let (in_ids, out_ids) = kept.split_at(inputs.len());
-    if lowered.nodes.len() != 1 {
-        return Err(Error::device("a case is one node: its inputs are made in the types that it reads"));
-    }
-    let mut device = factory(&lowered.state, case.precision)?;
-    let scratch = device.scratch();
-    let id = device.load(plan(&lowered, &scratch))?;
-    device.poison(id);
-    for (i, (&v, input)) in in_ids.iter().zip(inputs).enumerate() {
-        match device.plan(id).placements[v.0] {
-            Placement::State(region, index) => device.write_state(region, index, &input.data)?,
-            Placement::Workspace(_) => device.write(id, v, &input.data)?,
+/// A case on a device, its inputs written.
+pub struct Prepared {
+    device: Box<dyn Device>,
+    id: PlanId,
+    graph: Graph,
+    /// The case's inputs, then its outputs.
+    kept: Vec<ValueId>,
+}
+
+impl Prepared {
+    /// Plans the case's one node, poisons the workspace, and writes the inputs and the State.
+    ///
+    /// # Errors
+    /// If the device cannot be made, or refuses.
+    pub fn new(case: &Case, inputs: &[Tensor], factory: Factory<'_>) -> Result<Self> {
+        let graph = lower(&graph(case)?, case.precision)?;
+        let kept: Vec<ValueId> = graph.results.iter().map(|(_, v)| *v).collect();
+        if graph.nodes.len() != 1 {
+            return Err(Error::device("a case is one node: its inputs are made in the types that it reads"));
         }
-        if i < case.kinds.len() {
-            for region in [Region::Parameters, Region::Momentum] {
-                device.write_state(region, i, &state_before(case, region, i).data)?;
+        let mut device = factory(&graph.state, case.precision)?;
+        let scratch = device.scratch();
+        let id = device.load(plan(&graph, &scratch))?;
+        device.poison(id);
+        for (i, (&v, input)) in kept.iter().zip(inputs).enumerate() {
+            match device.plan(id).placements[v.0] {
+                Placement::State(region, index) => device.write_state(region, index, &input.data)?,
+                Placement::Workspace(_) => device.write(id, v, &input.data)?,
+            }
+            if i < case.kinds.len() {
+                for region in [Region::Parameters, Region::Momentum] {
+                    device.write_state(region, i, &state_before(case, region, i).data)?;
+                }
             }
         }
+        Ok(Self { device, id, graph, kept })
     }
-    for segment in Segment::ALL {
-        device.run(id, segment, &StepInputs { learning_rate: LEARNING_RATE })?;
+
+    /// Runs the node once.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn run(&mut self) -> Result<()> {
+        let inputs = StepInputs { learning_rate: LEARNING_RATE };
+        Segment::ALL.into_iter().try_for_each(|segment| self.device.run(self.id, segment, &inputs))
     }
+}
+
+fn execute(case: &Case, inputs: &[Tensor], factory: Factory<'_>) -> Result<Got> {
+    let mut prepared = Prepared::new(case, inputs, factory)?;
+    prepared.run()?;
+    let Prepared { mut device, id, graph: lowered, kept } = prepared;
+    let (in_ids, out_ids) = kept.split_at(inputs.len());
     let changed = match case.op {
         Op::UpdateRunning(_) => &in_ids[1..],
         _ => &[],

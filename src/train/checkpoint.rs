@@ -7,6 +7,8 @@
 //! | `optimizer.momentum.<parameter>` | the velocity; only where training can go on |
 //!
 //! The file's metadata has one key, `rir`: [`Info`] as JSON.
+//!
+//! Everything is stored in f32, so a run in f32 or bf16 resumes to the same bits; one in f64 is rounded when it is saved.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -6,9 +6,12 @@
 mod classifier;
 mod convolution;
 mod elementwise;
+mod network;
 mod normalise;
 mod state;
 mod two_stream;
+
+pub use network::of_graph;
 
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
