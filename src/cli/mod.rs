@@ -27,9 +27,8 @@ use rir::error::Result;
     propagate_version = true,
     arg_required_else_help = true,
     args_override_self = true,
-    disable_help_subcommand = true,
     after_help = "Examples:
-  rir train                                    train rir-32 on CIFAR-10 if it is there, else on synthetic images
+  rir train                                    rir-32 on CIFAR-10, or synthetic images
   rir train --model rir-18-wide --data cifar10 --recipe paper
   rir eval runs/rir-32                         accuracy, by class, and what is taken for what
   rir predict cat.jpg --checkpoint runs/rir-32
