@@ -165,8 +165,8 @@ impl Device for ReferenceDevice {
     }
 
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> Result<()> {
-        let plan = self.plan(id);
-        for node in plan.graph.nodes[plan.segment(segment)].to_vec() {
+        for n in self.plan(id).segment(segment) {
+            let node = self.plan(id).graph.nodes[n].clone();
             self.run_node(id, &node, inputs);
         }
         Ok(())
