@@ -49,7 +49,7 @@ pub struct Options {
 }
 
 impl Batch {
-    /// Reads `images` [N C H W] (F32 or F64) and `labels` [N] (any integers) of a safetensors file.
+    /// Reads `images` (N, C, H, W; F32 or F64) and `labels` (N; any integers) of a safetensors file.
     ///
     /// # Errors
     /// If the file is damaged, or lacks one of the two; names the tensor.
