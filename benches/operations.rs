@@ -50,11 +50,16 @@ fn operations(criterion: &mut Criterion) {
                 continue;
             }
             let mut group = criterion.benchmark_group(name.0);
-            group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+            group
+                .sample_size(10)
+                .warm_up_time(Duration::from_millis(200))
+                .measurement_time(Duration::from_secs(1));
             group.bench_function(&name.1, |bencher| {
                 let inputs: Vec<_> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
-                let factory = |layout: &_, precision| Ok(Box::new(CpuDevice::new(layout, precision)?) as Box<_>);
-                let mut prepared = Prepared::new(&case, &inputs, &factory).expect("the cpu takes every operation");
+                let factory =
+                    |layout: &_, precision| Ok(Box::new(CpuDevice::new(layout, precision)?) as Box<_>);
+                let mut prepared =
+                    Prepared::new(&case, &inputs, &factory).expect("the cpu takes every operation");
                 bencher.iter(|| prepared.run().expect("the cpu runs every operation"));
             });
             seen.push(name);
@@ -68,7 +73,8 @@ fn im2col_gemm(criterion: &mut Criterion) {
     group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
     for (extent, channels) in [(32, 96), (16, 192), (8, 384)] {
         let depth = 9 * channels;
-        let x: Vec<f32> = (0..BATCH * extent * extent * channels).map(|i| (i % 1009) as f32 / 1009.0 - 0.5).collect();
+        let x: Vec<f32> =
+            (0..BATCH * extent * extent * channels).map(|i| (i % 1009) as f32 / 1009.0 - 0.5).collect();
         let w: Vec<f32> = (0..channels * depth).map(|i| (i % 997) as f32 / 997.0 - 0.5).collect();
         let mut z = vec![0.0f32; x.len()];
         group.throughput(Throughput::Elements((2 * x.len() * depth) as u64));

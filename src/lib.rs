@@ -29,7 +29,7 @@
 //! | lower | [`graph::lower()`] | decides every storage type from a [`graph::Precision`] and casts where types meet |
 //! | fuse | [`graph::fuse()`] | rewrites patterns to fewer, larger operations that compute the same; [`graph::Fusions::NONE`] leaves it out |
 //! | plan | [`graph::plan()`] | gives every intermediate a place in one workspace by its lifetime; parameters and what outlives a step lie in the [State](graph::StateLayout) |
-//! | run | [`device::Device`] | owns State and workspaces; runs plans node by node and allocates nothing while it does |
+//! | run | [`device::Device`] | owns State and workspaces; runs plans node by node and allocates no tensor while it does |
 //!
 //! [`train::Session`] does all of it for a description, [`train::train`] adds data, checkpoints and run folders.
 //! [`check`] holds a device to the definition of every operation.

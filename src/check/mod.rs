@@ -3,7 +3,7 @@
 //! The same table runs in `cargo test` on every device that needs no hardware, and on any machine as
 //! `rir check [--device D] [--filter F]`.
 //!
-//! - [`reference`] defines every operation in plain f64 loops, and runs whole plans as an oracle.
+//! - [`mod@reference`] defines every operation in plain f64 loops, and runs whole plans as an oracle.
 //! - [`cases`] lists operations, attributes and shapes as data.
 //! - [`limits`] says how close is close enough, and why.
 //! - [`run_case`] runs one row on a device.

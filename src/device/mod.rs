@@ -26,7 +26,7 @@ pub trait Device {
     /// For people, such as `cpu (2 threads)`.
     fn name(&self) -> String;
 
-    /// Allocates a plan's workspace; from here on, running it allocates nothing.
+    /// Allocates a plan's workspace; from here on, running it allocates no tensor.
     ///
     /// # Errors
     /// If there is not enough memory, or the plan was made for another State.

@@ -13,7 +13,7 @@ impl Graph {
         self.add_value(shape.into(), Role::Exact, Source::Images, "images".into())
     }
 
-    /// The batch's class indices, [N].
+    /// The batch's class indices, `[N]`.
     pub fn labels(&mut self, batch: usize) -> ValueId {
         self.add_value([batch].into(), Role::Label, Source::Labels, "labels".into())
     }
@@ -157,7 +157,7 @@ impl Graph {
         self.push1(Reshape { shape: shape.into() }.into(), &[x])
     }
 
-    /// A fully connected layer; new parameters `name.weight` [K C] and `name.bias` [K].
+    /// A fully connected layer; new parameters `name.weight` [K C] and `name.bias` `[K]`.
     ///
     /// # Errors
     /// As [`Graph::push`].

@@ -4,7 +4,7 @@ use super::{Graph, Segment, Source, ValueId, shape_error};
 use crate::error::Result;
 use crate::ops::{Add, Backward, Cast, Fill};
 
-/// Appends the nodes that compute the gradient of `loss` [1] with respect to every parameter.
+/// Appends the nodes that compute the gradient of `loss` `[1]` with respect to every parameter.
 ///
 /// Gradients of a value with several readers are summed in the order of the walk, so the result is deterministic.
 ///

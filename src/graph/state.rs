@@ -29,7 +29,7 @@ pub struct Parameter {
     pub kind: ParameterKind,
 }
 
-/// A running statistic of a batch norm, [C].
+/// A running statistic of a batch norm, `[C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Running {
     /// Its name in checkpoints, such as `stem.bn.running_mean`.

@@ -156,7 +156,7 @@ pub struct ValueId(pub usize);
 pub enum Source {
     /// The batch's images, [N H W C].
     Images,
-    /// The batch's class indices, [N].
+    /// The batch's class indices, `[N]`.
     Labels,
     /// Any other tensor that the caller writes before a run.
     Input,

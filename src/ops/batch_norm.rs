@@ -37,7 +37,7 @@ impl Operation for BatchStats {
     }
 }
 
-/// Normalises with the batch's own statistics. Inputs: z [... C], its statistics [2 C], scale [C], shift [C].
+/// Normalises with the batch's own statistics. Inputs: z [... C], its statistics [2 C], scale `[C]`, shift `[C]`.
 ///
 /// The gradient rule is that of the whole: since the statistics are a function of z, their gradient is part of
 /// z's, and [`BatchStats`] needs none.
@@ -80,7 +80,7 @@ impl Operation for BatchNorm {
     }
 }
 
-/// The two reductions of the backward pass. Inputs: g [... C], z, statistics. Outputs, [C] each: `sum g`, which is
+/// The two reductions of the backward pass. Inputs: g [... C], z, statistics. Outputs, `[C]` each: `sum g`, which is
 /// shift's gradient, and `sum g * zhat`, which is scale's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchNormReduce;
@@ -131,7 +131,7 @@ impl Operation for BatchNormBackward {
 
 /// `running = 0.9 running + 0.1 batch`, the variance made unbiased with M / (M - 1).
 ///
-/// Inputs: the batch's statistics [2 C], and the running mean and variance [C], which it changes in the State.
+/// Inputs: the batch's statistics [2 C], and the running mean and variance `[C]`, which it changes in the State.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpdateRunning {
     /// M: how many elements the batch's statistics were taken over.

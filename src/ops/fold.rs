@@ -6,7 +6,7 @@ use crate::graph::value::{Role, Shape, Value};
 
 /// `[2 C]`: `scale / sqrt(running_variance + EPSILON)`, and `shift - running_mean * that`.
 ///
-/// Inputs, [C] each: scale, shift, running mean, running variance.
+/// Inputs, `[C]` each: scale, shift, running mean, running variance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoldBatchNorm;
 

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::graph::shape_error;
 use crate::graph::value::{Role, Shape, Value, ValueId};
 
-/// `y[n, k] = sum over c of x[n, c] w[k, c] + b[k]`; x [N C], w [K C], b [K]. Exact: never rounded to bf16.
+/// `y[n, k] = sum over c of x[n, c] w[k, c] + b[k]`; x [N C], w [K C], b `[K]`. Exact: never rounded to bf16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear;
 

@@ -7,8 +7,8 @@ use crate::graph::value::{Role, Shape, Value, ValueId};
 
 /// Mean over the batch of `-sum over k of t[n, k] log softmax(logits[n, :])[k]`, and how many samples are right.
 ///
-/// The target is `t = (1 - smoothing) onehot(label) + smoothing / K`. Inputs: logits [N K], labels [N]. Outputs: the
-/// loss [1], and [1] the number of samples whose largest logit (the first among equals) is the label's.
+/// The target is `t = (1 - smoothing) onehot(label) + smoothing / K`. Inputs: logits [N K], labels `[N]`. Outputs: the
+/// loss `[1]`, and `[1]` the number of samples whose largest logit (the first among equals) is the label's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftmaxCrossEntropy {
     /// Share of the target that is spread evenly over all classes, 0 to 1.
@@ -45,7 +45,7 @@ impl Operation for SoftmaxCrossEntropy {
     }
 }
 
-/// `dlogits = dloss * (softmax(logits) - t) / N`. Inputs: dloss [1], logits, labels.
+/// `dlogits = dloss * (softmax(logits) - t) / N`. Inputs: dloss `[1]`, logits, labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftmaxCrossEntropyBackward {
     /// As in the forward operation.

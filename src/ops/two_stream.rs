@@ -26,7 +26,7 @@ pub enum Outer {
 
 /// `y = ReLU(batch_norm(z) + outer)` and ReLU's mask.
 ///
-/// Inputs: z [N H W C], statistics [2 C], scale [C], shift [C], then the outer shortcut's. Outputs: y, mask.
+/// Inputs: z [N H W C], statistics [2 C], scale `[C]`, shift `[C]`, then the outer shortcut's. Outputs: y, mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TwoStreamUpdate {
     /// The outer shortcut.
@@ -96,7 +96,7 @@ impl Operation for TwoStreamUpdate {
 
 /// The reductions of the backward pass, with `g = dy` where the mask is set, else 0.
 ///
-/// Inputs: dy, mask, z, statistics; where `projected` also zp and its statistics. Outputs, [C] each: `sum g` and
+/// Inputs: dy, mask, z, statistics; where `projected` also zp and its statistics. Outputs, `[C]` each: `sum g` and
 /// `sum g * zhat` (the gradients of shift and scale); where `projected` the same two of the projection's batch norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoStreamReduce {

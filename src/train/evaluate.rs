@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Session;
 use crate::data::{Images, Loader, Normaliser};
 use crate::error::{Error, Result};
+use crate::text;
 
 /// How a network does on a set of images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,7 +89,8 @@ impl Evaluation {
             let right = self.per_class[label].map_or("-".into(), |a| format!("{a:.2}"));
             let wrong = (0..row.len()).filter(|&k| k != label && row[k] > 0).rev().max_by_key(|&k| row[k]);
             let taken = wrong.map_or(String::new(), |k| format!("  {} ({})", name(classes, k), row[k]));
-            table += &format!("{:width$}  {images:6}  {right:>7}{taken}\n", name(classes, label));
+            let name = padded(name(classes, label), width);
+            table += &format!("{name}  {images:6}  {right:>7}{taken}\n");
         }
         table
     }
@@ -101,7 +103,7 @@ impl Evaluation {
         let cell = self.confusion.iter().flatten().map(|&n| digits(n)).fold(label_width, usize::max);
         let line = |head: String, cells: Vec<String>| {
             let cells: String = cells.iter().map(|c| format!(" {c:>cell$}")).collect();
-            format!("{head:width$}{cells}\n")
+            format!("{}{cells}\n", padded(&head, width))
         };
         let mut table = line("class".into(), (0..self.confusion.len()).map(|k| k.to_string()).collect());
         for (label, row) in self.confusion.iter().enumerate() {
@@ -116,9 +118,14 @@ fn name(classes: &[String], label: usize) -> &str {
     classes.get(label).map_or("?", String::as_str)
 }
 
-/// Characters of the longest name, and enough for the heading.
+/// Spaces up to `width` columns of a terminal.
+fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text::width(text))))
+}
+
+/// Columns of the longest name, and enough for the heading.
 fn name_width(classes: &[String]) -> usize {
-    classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max("class".len())
+    classes.iter().map(|c| text::width(c)).max().unwrap_or(0).max("class".len())
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! What a person sees on stderr while a run trains.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::Line;
 use super::options::Verbosity;
-use super::summary::{accuracy_label, duration, thousands};
+use super::summary::{accuracy_label, duration};
+use crate::text::grouped;
 
 /// Between two lines where stderr is no terminal.
 const EVERY: Duration = Duration::from_secs(30);
@@ -20,6 +21,11 @@ pub(super) struct Progress {
     started: Instant,
     first_step: u64,
     last_line: Instant,
+}
+
+/// stderr may be closed early; training goes on.
+fn line_to_stderr(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "{sentence}");
 }
 
 impl Progress {
@@ -42,8 +48,8 @@ impl Progress {
     /// A sentence that is printed even where progress is not.
     pub fn warn(&self, sentence: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{sentence}")),
-            None => eprintln!("{sentence}"),
+            Some(bar) => bar.suspend(|| line_to_stderr(sentence)),
+            None => line_to_stderr(sentence),
         }
     }
 
@@ -75,8 +81,8 @@ impl Progress {
 
     fn print(&mut self, line: &Line) {
         self.last_line = Instant::now();
-        let steps = format!("step {}/{}", thousands(line.step), thousands(self.total));
-        eprintln!("{steps} {}, {}", describe(line), self.left(line.step));
+        let steps = format!("step {}/{}", grouped(line.step), grouped(self.total));
+        line_to_stderr(&format!("{steps} {}, {}", describe(line), self.left(line.step)));
     }
 
     /// The time left, by the pace of this process so far.

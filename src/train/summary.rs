@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::text::grouped;
+
 /// Why a run ended before its last step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -88,18 +90,6 @@ pub struct SeedsSummary {
     pub runs: Vec<Summary>,
 }
 
-/// `12,345,678`.
-pub(super) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).unwrap_or_default())
-        .collect();
-    groups.join(",")
-}
-
 /// `42.0 s`, `3 min 7 s`, `2 h 5 min`.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
@@ -139,10 +129,10 @@ impl Summary {
 /// test accuracy NN.NN %`) where there is one, else how to continue.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [train, test] = [self.train_images, self.test_images].map(|n| thousands(n as u64));
+        let [train, test] = [self.train_images, self.test_images].map(|n| grouped(n as u64));
         let run = self.run.display();
         writeln!(f, "data        {}: {train} training images, {test} test images", self.data)?;
-        writeln!(f, "model       {}: {} parameters", self.model, thousands(self.parameters as u64))?;
+        writeln!(f, "model       {}: {} parameters", self.model, grouped(self.parameters as u64))?;
         writeln!(f, "device      {}, {}", self.device, self.precision)?;
         writeln!(
             f,
@@ -150,8 +140,8 @@ impl fmt::Display for Summary {
             self.recipe,
             self.seed,
             self.epochs,
-            thousands(self.steps),
-            thousands(self.total_steps)
+            grouped(self.steps),
+            grouped(self.total_steps)
         )?;
         let speed = self.images_per_second.map_or(String::new(), |s| format!(", {s:.0} images/s"));
         writeln!(f, "time        {}{speed}", duration(self.seconds))?;

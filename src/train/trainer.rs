@@ -15,9 +15,10 @@ use super::prepare::Prepared;
 use super::progress::Progress;
 use super::run::RunFolder;
 use super::session::{Session, SessionOptions};
-use super::summary::{Summary, thousands};
+use super::summary::Summary;
 use crate::data::Normaliser;
 use crate::error::{Error, Result};
+use crate::text::grouped;
 
 /// The longest time between checkpoints inside an epoch.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
@@ -99,7 +100,7 @@ impl Start {
                 "the run {} is finished after {} steps, and its schedule has ended: to train longer, start a new run \
                  with more epochs",
                 path.display(),
-                thousands(position.step)
+                grouped(position.step)
             )));
         }
         config.data = options.data.clone().unwrap_or(config.data);
@@ -131,17 +132,17 @@ impl Start {
         let progress = Progress::new(options.verbosity, position.step, total);
         progress.say(&data.used);
         data.note.iter().for_each(|note| progress.warn(note));
-        let [train, test] = [data.train.len(), data.test.len()].map(|n| thousands(n as u64));
+        let [train, test] = [data.train.len(), data.test.len()].map(|n| grouped(n as u64));
         progress.say(&format!("data {}: {train} training images, {test} test images", data.name));
         progress.say(&format!(
             "model {}: {} parameters, on {}, {}",
             config.model.name,
-            thousands(session.layout().parameter_count() as u64),
+            grouped(session.layout().parameter_count() as u64),
             session.device_name(),
             config.precision
         ));
         let verb = if position.step > 0 { "continuing" } else { "run" };
-        progress.say(&format!("{verb} {}: {} steps", folder.path().display(), thousands(total)));
+        progress.say(&format!("{verb} {}: {} steps", folder.path().display(), grouped(total)));
         let keep = Lengths { metrics: position.metrics_bytes, events: position.events_bytes };
         let metrics = Metrics::open(folder.metrics(), keep)?;
         Loop {

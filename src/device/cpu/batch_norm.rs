@@ -70,7 +70,7 @@ pub fn inverse_deviations<A: Real>(stats: &[A]) -> impl Iterator<Item = A> {
     stats[stats.len() / 2..].iter().map(|v| A::from_f64(1.0 / (v.to_f64() + EPSILON).sqrt()))
 }
 
-/// From statistics [2 C], scale and shift [C].
+/// From statistics [2 C], scale and shift `[C]`.
 pub fn affine<A: Real>(stats: &[A], scale: &[A], shift: &[A]) -> Affine<A> {
     let a: Vec<A> = scale.iter().zip(inverse_deviations(stats)).map(|(s, d)| *s * d).collect();
     let b = shift.iter().zip(stats).zip(&a).map(|((shift, mean), a)| *shift - *mean * *a).collect();
@@ -146,7 +146,7 @@ pub struct Backward<A> {
 }
 
 impl<A: Real> Backward<A> {
-    /// One row: dz [C] from g and z.
+    /// One row: dz `[C]` from g and z.
     #[inline(always)]
     pub fn row<T: Element<Acc = A>>(&self, g: impl Iterator<Item = A>, z: &[T], dz: &mut [T]) {
         let constants = self.a.iter().zip(&self.b).zip(&self.c);
@@ -156,7 +156,7 @@ impl<A: Real> Backward<A> {
     }
 }
 
-/// From statistics [2 C], scale, dshift and dscale [C], and M.
+/// From statistics [2 C], scale, dshift and dscale `[C]`, and M.
 pub fn backward<A: Real>(stats: &[A], scale: &[A], dshift: &[A], dscale: &[A], count: usize) -> Backward<A> {
     let m = A::from_f64(count as f64);
     let inverse: Vec<A> = inverse_deviations(stats).collect();
@@ -188,7 +188,7 @@ pub fn update_running<A: Real>(op: &UpdateRunning, stats: &[A], mean: &mut [A], 
     variance.iter_mut().zip(batch_variance).for_each(|(r, b)| *r = keep * *r + weight * (*b * unbiased));
 }
 
-/// `fold_batch_norm`: [2 C] from scale, shift, running mean and variance [C].
+/// `fold_batch_norm`: [2 C] from scale, shift, running mean and variance `[C]`.
 pub fn fold<A: Real>(scale: &[A], shift: &[A], mean: &[A], variance: &[A], out: &mut [A]) {
     let c = scale.len();
     for i in 0..c {

@@ -8,7 +8,7 @@ fn dot<A: Real>(a: &[A], b: &[A]) -> A {
     a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
-/// `linear`: x [N C], w [K C], b [K] to y [N K].
+/// `linear`: x [N C], w [K C], b `[K]` to y [N K].
 pub fn linear<A: Real>(x: &[A], w: &[A], b: &[A], y: &mut [A]) {
     let (k, c) = (b.len(), w.len() / b.len());
     y.par_chunks_mut(k).zip(x.par_chunks(c)).for_each(|(y, x)| {
@@ -40,7 +40,7 @@ pub fn linear_weight_grad<A: Real>(dy: &[A], x: &[A], batch: usize, dw: &mut [A]
     });
 }
 
-/// `bias_grad`: dy [N K] to db [K]; samples in order.
+/// `bias_grad`: dy [N K] to db `[K]`; samples in order.
 pub fn bias_grad<A: Real>(dy: &[A], db: &mut [A]) {
     db.fill(A::default());
     for row in dy.chunks_exact(db.len()) {
@@ -66,7 +66,7 @@ fn target<A: Real>(k: usize, label: i32, classes: usize, smoothing: f64) -> A {
     A::from_f64(hard + smoothing / classes as f64)
 }
 
-/// `softmax_cross_entropy`: mean loss [1] and number of right answers [1]; samples in order, summed in f64.
+/// `softmax_cross_entropy`: mean loss `[1]` and number of right answers `[1]`; samples in order, summed in f64.
 pub fn softmax_cross_entropy<A: Real>(
     logits: &[A],
     labels: &[i32],

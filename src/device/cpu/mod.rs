@@ -1,6 +1,6 @@
 //! The CPU: the reference for the kernels, and the device where there is no GPU. rayon for threads, pulp for vectors.
 //!
-//! [`execute`] finds a node's kernel; the kernels are pure functions over slices, one file an operation family, generic
+//! `execute` finds a node's kernel; the kernels are pure functions over slices, one file an operation family, generic
 //! over storage and arithmetic. No kernel's result depends on the number of threads.
 
 mod batch_norm;

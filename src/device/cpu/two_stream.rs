@@ -119,9 +119,9 @@ pub struct Reduction<'a, T: Element> {
     pub z: &'a [T],
     /// Its statistics [2 C].
     pub stats: &'a [T::Acc],
-    /// `sum g` [C].
+    /// `sum g` `[C]`.
     pub dshift: &'a mut [T::Acc],
-    /// `sum g * zhat` [C].
+    /// `sum g * zhat` `[C]`.
     pub dscale: &'a mut [T::Acc],
 }
 

@@ -36,7 +36,7 @@ const PRODUCTS: usize = GROUP * MAX_WIDTH + SKEW;
 const FEWEST_CHANNELS: usize = 32;
 
 thread_local! {
-    /// The bordered source, the transformed patches [point][tile][C], and the products [point][tile][width].
+    /// The bordered source, the transformed patches `[point][tile][C]`, and the products `[point][tile][width]`.
     static BUFFERS: RefCell<[Buffer; 3]> = RefCell::default();
 }
 
@@ -81,7 +81,7 @@ impl Winograd {
         GROUP.div_ceil(self.tiles[0] * self.tiles[1])
     }
 
-    /// Packs `G g G^T` of a filter w [K 3 3 C] into panels [p][point][c][lane] over the target's channels.
+    /// Packs `G g G^T` of a filter w [K 3 3 C] into panels `[p][point][c][lane]` over the target's channels.
     pub fn pack<T: Element>(&self, w: &[T], packed: &mut [T::Acc]) {
         let panels = Panels::new(self.channels, tile::lanes::<T::Acc>());
         packed.par_chunks_mut(POINTS * self.depth * panels.width).enumerate().for_each(|(p, panel)| {
