@@ -76,14 +76,7 @@ impl<T: Real> WithSimd for OuterProducts<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match (Panels::new(self.e.input[2], T::lanes::<S>()).vectors, tile::rows::<S>()) {
-            (1, 4) => self.run::<S, 4, 1>(simd),
-            (2, 4) => self.run::<S, 4, 2>(simd),
-            (_, 4) => self.run::<S, 4, 3>(simd),
-            (1, _) => self.run::<S, 8, 1>(simd),
-            (2, _) => self.run::<S, 8, 2>(simd),
-            (_, _) => self.run::<S, 8, 3>(simd),
-        }
+        tile::run_in_tiles!(self, simd: S, T, self.e.input[2])
     }
 }
 

@@ -252,14 +252,7 @@ impl<T: Real, F: FnMut(usize, usize, &[T])> WithSimd for Convolve<'_, T, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match (Panels::new(self.indirection.channels, T::lanes::<S>()).vectors, tile::rows::<S>()) {
-            (1, 4) => self.run::<S, 4, 1>(simd),
-            (2, 4) => self.run::<S, 4, 2>(simd),
-            (_, 4) => self.run::<S, 4, 3>(simd),
-            (1, _) => self.run::<S, 8, 1>(simd),
-            (2, _) => self.run::<S, 8, 2>(simd),
-            (_, _) => self.run::<S, 8, 3>(simd),
-        }
+        tile::run_in_tiles!(self, simd: S, T, self.indirection.channels)
     }
 }
 

@@ -68,6 +68,24 @@ impl Panels {
     }
 }
 
+/// Calls `self.run::<S, R, V>(simd)` with the tile that fits the register file and cuts `channels` best.
+macro_rules! run_in_tiles {
+    ($self:ident, $simd:ident: $s:ident, $real:ty, $channels:expr) => {
+        match (
+            $crate::device::cpu::tile::Panels::new($channels, <$real>::lanes::<$s>()).vectors,
+            tile::rows::<$s>(),
+        ) {
+            (1, 4) => $self.run::<$s, 4, 1>($simd),
+            (2, 4) => $self.run::<$s, 4, 2>($simd),
+            (_, 4) => $self.run::<$s, 4, 3>($simd),
+            (1, _) => $self.run::<$s, 8, 1>($simd),
+            (2, _) => $self.run::<$s, 8, 2>($simd),
+            (_, _) => $self.run::<$s, 8, 3>($simd),
+        }
+    };
+}
+pub(super) use run_in_tiles;
+
 /// The vectors of a packed slice.
 #[inline(always)]
 pub fn vectors<S: Simd, T: Real>(x: &[T]) -> &[T::Vector<S>] {
