@@ -16,9 +16,6 @@ use super::model::{self, Changes};
 use super::output::Output;
 use super::setup::{Machine, open_data, open_device};
 
-/// Height and width of the images that networks are trained on.
-const IMAGE: (usize, usize) = (32, 32);
-
 /// Train a network, or continue a run
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -40,6 +37,9 @@ pub struct Args {
     /// auto (CIFAR-10 if found, else synthetic), synthetic, cifar10, cifar100, or a folder or archive [default: auto]
     #[arg(long, value_name = "D")]
     data: Option<String>,
+    /// Height and width to which a folder's images are resized and cropped [default: 32x32]
+    #[arg(long, value_name = "HxW", value_parser = super::inspect::extents)]
+    image: Option<[usize; 2]>,
     /// quick, paper, paper-82, or a .toml file [default: quick]
     #[arg(long, value_name = "R")]
     recipe: Option<String>,
@@ -112,7 +112,10 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         },
         ..options(args)?
     };
-    let environment = Environment { open_data: &|name| open_data(name, IMAGE), open_device: &open_device };
+    let environment = Environment {
+        open_data: &|name, [height, width]| open_data(name, (height, width)),
+        open_device: &open_device,
+    };
     if let Some(count) = seeds {
         let summary = train_seeds(&options, count, &environment)?;
         return if json { out.line(summary.json()) } else { out.line(summary) };
@@ -130,6 +133,7 @@ fn options(args: Args) -> Result<TrainOptions> {
     Ok(TrainOptions {
         model: if new { Some(model(&args, config.as_ref())?) } else { None },
         data: args.data.or(config.as_ref().map(|c| c.data.clone())).or(new.then(|| "auto".into())),
+        image: args.image.or(config.as_ref().map(|c| c.image)),
         length: length.or(config.as_ref().map(|c| c.length)),
         precision: args.precision.or(config.as_ref().map(|c| c.precision)),
         fuse: if args.no_fuse { Some(false) } else { config.as_ref().map(|c| c.fuse) },

@@ -15,6 +15,7 @@ use crate::optim::Recipe;
 const DEFAULT_MODEL: &str = "rir-32";
 const DEFAULT_DATA: &str = "auto";
 const DEFAULT_DEVICE: &str = "cpu";
+const DEFAULT_IMAGE: [usize; 2] = [32, 32];
 
 /// A run, fully spelled out: names of models and recipes are expanded, so that a later program repeats it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Config {
     pub data: String,
     /// Its digest.
     pub data_digest: String,
+    /// Height and width of the images that the network reads.
+    pub image: [usize; 2],
     /// The device, as the user called it.
     pub device: String,
     /// The arithmetic.
@@ -65,6 +68,7 @@ impl Config {
             version: env!("CARGO_PKG_VERSION").into(),
             data: options.data.clone().unwrap_or_else(|| DEFAULT_DATA.into()),
             data_digest: String::new(),
+            image: options.image.unwrap_or(DEFAULT_IMAGE),
             device: options.device.clone().unwrap_or_else(|| DEFAULT_DEVICE.into()),
             precision: options.precision.unwrap_or(Precision::F32),
             fuse: options.fuse.unwrap_or(true),
@@ -132,6 +136,7 @@ impl Config {
         });
         let same = [
             ("model", options.model.as_ref().is_none_or(|m| *m == self.model)),
+            ("image size", options.image.is_none_or(|i| i == self.image)),
             ("recipe", recipe),
             ("number of epochs or steps", options.length.is_none_or(|l| l == self.length)),
             ("batch size", options.batch_size.is_none_or(|b| b == self.recipe.batch_size)),
@@ -162,6 +167,7 @@ mod tests {
                 let options = TrainOptions {
                     model: Some(nn::by_name(model).unwrap()),
                     recipe: Some(Recipe::by_name(recipe).unwrap()),
+                    image: Some([48, 40]),
                     subset: Some(100),
                     val_split: Some(Share::Fraction(0.1)),
                     learning_rate: Some(0.1 + 0.2),

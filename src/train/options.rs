@@ -47,6 +47,8 @@ pub struct TrainOptions {
     pub model: Option<Description>,
     /// The data, as [`Environment::open_data`] understands it.
     pub data: Option<String>,
+    /// Height and width of the images that the network reads; 32 x 32 by default.
+    pub image: Option<[usize; 2]>,
     /// The recipe.
     pub recipe: Option<Recipe>,
     /// Another length than the recipe's; the schedule keeps its shape.
@@ -85,8 +87,8 @@ pub type OpenDevice<'a> = &'a dyn Fn(&str, &StateLayout, Precision) -> Result<Bo
 /// How a run gets at data and devices: the command line's ways, or a test's own.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
-    /// Reads a data set by what the user calls it.
-    pub open_data: &'a dyn Fn(&str) -> Result<Loaded>,
+    /// Reads a data set by what the user calls it, for a network that reads images of this height and width.
+    pub open_data: &'a dyn Fn(&str, [usize; 2]) -> Result<Loaded>,
     /// Opens a device.
     pub open_device: OpenDevice<'a>,
 }

@@ -57,7 +57,7 @@ impl Start {
     /// A new run. The folder is made last, when nothing else can fail.
     fn new(options: &TrainOptions, environment: &Environment<'_>) -> Result<Self> {
         let mut config = Config::new(options)?;
-        let loaded = (environment.open_data)(&config.data)?;
+        let loaded = (environment.open_data)(&config.data, config.image)?;
         if config.data == AUTO {
             config.data.clone_from(&loaded.dataset.name);
         }
@@ -105,7 +105,7 @@ impl Start {
         }
         config.data = options.data.clone().unwrap_or(config.data);
         config.device = options.device.clone().unwrap_or(config.device);
-        let loaded = (environment.open_data)(&config.data)?;
+        let loaded = (environment.open_data)(&config.data, config.image)?;
         if loaded.dataset.digest != config.data_digest {
             return Err(Error::data(format!(
                 "the data {} is not what the run was trained on: its digest is {}, the run's {}",

@@ -201,3 +201,18 @@ fn the_table_of_cases_holds_on_the_cpu() {
     assert!(text.contains("cases passed") && text.contains("\nok  global_avg_pool"), "{text}");
     rir_in(folder.path(), &["check", "--filter", "nothing"]).fails(2, "no case's name contains");
 }
+
+/// The run remembers the extents: evaluation and another run from its configuration read the same.
+#[test]
+fn images_of_another_size() {
+    let folder = folder();
+    write_images(&folder.path().join("photos"), &[("red", [200, 30, 30]), ("green", [30, 200, 30])]);
+    let steps = ["--steps", "2", "--image", "20x16", "--output", "run"];
+    train(folder.path(), &steps).ok();
+    let shown = rir_in(folder.path(), &["inspect", "run"]).ok();
+    assert!(shown.contains("images of 20x16x3, 2 classes"), "{shown}");
+    rir_in(folder.path(), &["eval", "run"]).ok();
+    rir_in(folder.path(), &["train", "--config", "run/config.toml", "--steps", "1"]).ok();
+    rir_in(folder.path(), &["train", "--resume", "run", "--data", "photos"]).fails(2, "is finished");
+    train(folder.path(), &["--steps", "1", "--image", "0x4"]).fails(2, "32x32");
+}

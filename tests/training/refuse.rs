@@ -74,7 +74,7 @@ fn a_resumed_run_must_be_the_same_run() {
         assert!(message.contains(expected), "{message}");
     }
     // The data may lie elsewhere, and the options may repeat what the run has.
-    let elsewhere = Environment { open_data: &|_| data("synthetic"), ..ENVIRONMENT };
+    let elsewhere = Environment { open_data: &|_, image| data("synthetic", image), ..ENVIRONMENT };
     let same = TrainOptions {
         resume: Some(path.into()),
         output: None,

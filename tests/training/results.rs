@@ -74,7 +74,7 @@ fn a_checkpoint_evaluates_to_what_its_run_reported() {
     let fusions = rir::graph::Fusions::ALL;
     let open = |layout: &_, precision| (ENVIRONMENT.open_device)("cpu", layout, precision);
     let mut session = checkpoint.session(checkpoint.info.precision, fusions, open).unwrap();
-    let test = std::sync::Arc::new(data("synthetic").unwrap().dataset.test);
+    let test = std::sync::Arc::new(data("synthetic", [8, 8]).unwrap().dataset.test);
     let normaliser = std::sync::Arc::new(checkpoint.normaliser.clone());
     // Batches of any size, with and without a last partial one.
     for batch in [1, 4, 17, 100] {

@@ -36,7 +36,7 @@ pub fn model() -> Description {
 }
 
 /// 8x8 images of three classes that differ in a channel's brightness; `name` tells two sets apart.
-pub fn data(name: &str) -> Result<Loaded> {
+pub fn data(name: &str, _image: [usize; 2]) -> Result<Loaded> {
     let images = |first: usize, count: usize| {
         let labels: Vec<u16> = (0..count).map(|i| (i % 3) as u16).collect();
         let noise = |i: usize| ((i.wrapping_mul(2_654_435_761) >> 7) % 160) as u8;
