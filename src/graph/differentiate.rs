@@ -1,6 +1,6 @@
 //! Reverse-mode differentiation: a table (each operation's gradient rule) and one walk backward.
 
-use super::{Graph, Segment, Source, ValueId, shape_error};
+use super::{Graph, Role, Segment, Source, ValueId, shape_error};
 use crate::error::Result;
 use crate::ops::{Add, Backward, Cast, Fill};
 
@@ -82,7 +82,7 @@ fn total(graph: &mut Graph, terms: Vec<ValueId>) -> Result<Option<ValueId>> {
     }
 }
 
-/// One value of its own per parameter, since each is placed in the State.
+/// One exact value of its own per parameter, since each is placed in the State.
 fn parameter_gradients(graph: &mut Graph, mut pending: Vec<Vec<ValueId>>) -> Result<Vec<ValueId>> {
     let mut gradients = Vec::with_capacity(graph.state.parameters.len());
     for (i, parameter) in graph.state.parameters.clone().iter().enumerate() {
@@ -92,10 +92,12 @@ fn parameter_gradients(graph: &mut Graph, mut pending: Vec<Vec<ValueId>>) -> Res
         let gradient = total(graph, terms)?.ok_or_else(|| {
             shape_error(format!("the loss does not depend on {}: use it or leave it out", parameter.name))
         })?;
-        let shared = gradients.contains(&gradient) || graph.producer(gradient).is_none();
         let role = graph.value(gradient).role;
-        let own =
-            if shared { graph.push1(Cast { from: role, to: role }.into(), &[gradient])? } else { gradient };
+        let shared = gradients.contains(&gradient) || graph.producer(gradient).is_none();
+        let own = match shared || role != Role::Exact {
+            true => graph.push1(Cast { from: role, to: Role::Exact }.into(), &[gradient])?,
+            false => gradient,
+        };
         graph.values[own.0].name = format!("grad.{}", parameter.name);
         gradients.push(own);
     }

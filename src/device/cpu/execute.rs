@@ -40,6 +40,7 @@ fn extents(graph: &Graph, conv: Conv2d, x: &[usize; 4], z: &[usize; 4], w: Value
     (Extents { input: [h, width, c], output: [p, q, k], filter, conv }, n)
 }
 
+/// A convolution's extents, how many images they describe, and its direction; none in a weight gradient.
 fn conv_extents(graph: &Graph, node: &Node) -> Option<(Extents, usize, Option<Direction>)> {
     let shape = |v: ValueId| graph.shape(v).dims4();
     let (i, o) = (&node.inputs, &node.outputs);
@@ -207,7 +208,7 @@ fn cast<T: Element>(op: &Cast, from: ValueId, to: ValueId, views: &mut Views<'_>
 }
 
 fn convolution<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
-    let Some((e, n, _)) = conv_extents(graph, node) else {
+    let Some((e, ..)) = conv_extents(graph, node) else {
         unreachable!("convolutions have four-dimensional shapes")
     };
     let (i, o) = (&node.inputs, &node.outputs);
@@ -227,7 +228,6 @@ fn convolution<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
             conv2d::data_grad::<T>(&e, op.addend, DataGrad { dz, w, addend, mask, dx, scratch });
         }
         _ => {
-            debug_assert!(n > 0);
             let dw = views.take(o[0]);
             weight_grad::<T>(&e, views.read(i[0]), views.read(i[1]), dw);
         }

@@ -17,7 +17,8 @@ pub(super) fn epilogue(graph: &mut Graph, i: usize, readers: &[usize]) -> Result
             .filter(|(conv, _)| conv.epilogue == Epilogue::None)
             .map(|(conv, inputs)| (conv, plain, [inputs, vec![node.inputs[1]]].concat())),
         Op::Add(_) if node.inputs.len() == 2 => {
-            // Of two convolutions the later one, the block's last layer, takes the projection as its outer shortcut.
+            // Of two convolutions, a block's last layer and its projection, the later takes the earlier as its outer
+            // shortcut.
             let (first, last) = (node.inputs[0].min(node.inputs[1]), node.inputs[0].max(node.inputs[1]));
             let scaled = |v| conv2d(v).filter(|(conv, _)| conv.epilogue == plain);
             let found = scaled(last).map(|c| (c, first)).or_else(|| scaled(first).map(|c| (c, last)));
