@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::run::RunFolder;
 use super::session::{Session, SessionOptions};
 use super::summary::Summary;
-use crate::data::Normaliser;
+use crate::data::{Loaded, Normaliser};
 use crate::error::{Error, Result};
 use crate::text::{counted, grouped};
 
@@ -58,11 +58,7 @@ impl Start {
     fn new(options: &TrainOptions, environment: &Environment<'_>) -> Result<Self> {
         let mut config = Config::new(options)?;
         let loaded = (environment.open_data)(&config.data, config.image)?;
-        if let Some(location) = loaded.location.as_ref().and_then(|l| l.to_str()) {
-            config.data = location.into();
-        } else if config.data == AUTO {
-            config.data.clone_from(&loaded.dataset.name);
-        }
+        config.data = lasting_name(config.data, &loaded);
         let data = Prepared::new(loaded, &config)?;
         config.data_digest.clone_from(&data.digest);
         let name = run_name(&config, &data.name, &config.seed.to_string());
@@ -84,6 +80,9 @@ impl Start {
         if data.split.chosen.is_some() || data.split.files.is_some() {
             let text = serde_json::to_vec(&data.split).map_err(|e| Error::data(format!("the split: {e}")))?;
             atomic::replace(&folder.split(), &text)?;
+        } else {
+            // Best effort: one may lie there from a start that saved nothing.
+            let _ = std::fs::remove_file(folder.split());
         }
         Ok(Self { folder, config, data, normaliser, session, position: Position::default() })
     }
@@ -115,6 +114,7 @@ impl Start {
                 short(&config.data_digest)
             )));
         }
+        config.data = lasting_name(config.data, &loaded);
         let data = Prepared::new(loaded, &config)?;
         let Some((checkpoint, position)) = saved else {
             return Self::at_first_step(config, data, environment, || Ok(folder));
@@ -186,6 +186,15 @@ fn open_session(config: &Config, data: &Prepared, environment: &Environment<'_>)
     };
     config.recipe.augment.check(data.train.height, data.train.width)?;
     Session::new(options, |layout, precision| (environment.open_device)(&config.device, layout, precision))
+}
+
+/// What a run calls its data: a name that means the same in every folder and whatever sets are there.
+fn lasting_name(name: String, loaded: &Loaded) -> String {
+    match loaded.location.as_ref().and_then(|location| location.to_str()) {
+        Some(location) => location.into(),
+        None if name == AUTO => loaded.dataset.name.clone(),
+        None => name,
+    }
 }
 
 /// The checkpoint of a run that goes on, and where it stands.
