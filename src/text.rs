@@ -13,6 +13,16 @@ pub fn grouped(n: u64) -> String {
     text
 }
 
+/// `1 epoch`, `2,000 epochs`: a count of things that `one` names.
+pub fn counted(n: u64, one: &str) -> String {
+    format!("{} {one}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
+/// A number as short as it is exact: `0.1`, and `1e12` where that is shorter than its zeros.
+pub fn number(x: f64) -> String {
+    if x == 0.0 || (1e-4..1e6).contains(&x.abs()) { x.to_string() } else { format!("{x:e}") }
+}
+
 /// Millions with two decimals, such as `1,361.85 M`.
 pub fn millions(n: u64) -> String {
     let hundredths = (u128::from(n) + 5_000) / 10_000;
@@ -83,6 +93,13 @@ mod tests {
         assert_eq!([0, 999, 1000, 10_300_532].map(grouped), ["0", "999", "1,000", "10,300,532"]);
         assert_eq!([1_361_847_552, 4_999, 5_000].map(millions), ["1,361.85 M", "0.00 M", "0.01 M"]);
         assert_eq!([0, 1023, 1536, 13_107_200].map(bytes), ["0 B", "1023 B", "1.5 KiB", "12.5 MiB"]);
+    }
+
+    #[test]
+    fn one_is_one_and_huge_is_short() {
+        assert_eq!([0, 1, 2000].map(|n| counted(n, "epoch")), ["0 epochs", "1 epoch", "2,000 epochs"]);
+        assert_eq!([0.1, -1.0, 1e12, 3e-7].map(number), ["0.1", "-1", "1e12", "3e-7"]);
+        assert_eq!([f64::INFINITY, f64::NAN].map(number), ["inf", "NaN"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Files are safetensors in the layouts of other frameworks: images and activations N C H W, weights O I H W.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -13,7 +14,10 @@ use crate::graph::{
     Fusions, Graph, Precision, Region, Segment, StateLayout, differentiate, fuse, lower, plan,
 };
 use crate::nn::{self, Purpose};
-use crate::train::Checkpoint;
+use crate::train::{Checkpoint, atomic};
+
+/// The key of the metadata that marks a trace; its value is the program's version.
+const METADATA: &str = "rir-trace";
 
 /// Images and their classes, as they enter the network.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +75,15 @@ impl Batch {
             let expected = shape[0];
             return Err(Error::data(format!("labels must be [{expected}], they are {:?}", labels.shape())));
         }
-        Ok(Self { images: numbers(&images)?, shape, labels: integers(&labels)? })
+        let images = numbers(&images)?;
+        if let Some(at) = images.iter().position(|x| !x.is_finite()) {
+            let (image, n) = (at / (images.len() / shape[0]), shape[0]);
+            return Err(Error::data(format!(
+                "image {image} (from 0) of {n} holds {}; give finite numbers",
+                images[at]
+            )));
+        }
+        Ok(Self { images, shape, labels: integers(&labels)? })
     }
 }
 
@@ -143,7 +155,38 @@ pub fn to_bytes(traced: &[Traced], precision: Precision) -> Result<Vec<u8>> {
         .map(|(t, data)| Ok((t.name.clone(), TensorView::new(dtype, t.shape.clone(), data)?)))
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(failed)?;
-    safetensors::serialize(views, None).map_err(failed)
+    let metadata = HashMap::from([(METADATA.to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(failed)
+}
+
+/// Replaces the file at `path`, whole or not at all, by a trace.
+///
+/// # Errors
+/// As [`to_bytes`], or if the system refuses.
+pub fn save(path: &Path, traced: &[Traced], precision: Precision) -> Result<()> {
+    atomic::replace(path, &to_bytes(traced, precision)?)
+}
+
+/// Whether a trace may be written to `path`: nothing lies there, or an older trace.
+///
+/// # Errors
+/// If anything else lies there, or it is one of `inputs`.
+pub fn check_output(path: &Path, inputs: &[&Path]) -> Result<()> {
+    let Ok(output) = path.canonicalize() else { return Ok(()) };
+    let file = path.display();
+    if inputs.iter().any(|input| input.canonicalize().is_ok_and(|input| input == output)) {
+        return Err(Error::usage(format!("{file} is what this trace is made from; choose another output")));
+    }
+    let is_file = output.is_file();
+    let bytes =
+        if is_file { std::fs::read(path).map_err(|e| Error::io("read", path, &e))? } else { Vec::new() };
+    let header = SafeTensors::read_metadata(&bytes).ok();
+    if header.is_some_and(|(_, h)| h.metadata().as_ref().is_some_and(|m| m.contains_key(METADATA))) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{file} exists and is no trace; only a trace is replaced: choose another output"
+    )))
 }
 
 /// The graph to run, ready to be planned.
@@ -287,6 +330,9 @@ mod tests {
         }
         let message = |bytes: &[u8]| Batch::from_bytes(bytes).unwrap_err().to_string();
         assert!(message(b"junk").contains("safetensors"));
+        let numbers = [0.0, 1.0, f32::NEG_INFINITY].map(f32::to_le_bytes).concat();
+        let wrong = file((Dtype::F32, vec![3, 1, 1, 1], numbers), (Dtype::U8, vec![3], vec![0; 3]));
+        assert_eq!(message(&wrong), "image 2 (from 0) of 3 holds -inf; give finite numbers");
         let wrong = file(f32s(2), (Dtype::I32, vec![1], vec![0; 4]));
         assert_eq!(message(&wrong), "labels must be [2], they are [1]");
         let wrong = file(f32s(2), (Dtype::F32, vec![2], vec![0; 8]));

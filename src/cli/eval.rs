@@ -7,11 +7,11 @@ use rir::data::Dataset;
 use rir::error::{Error, Result};
 use rir::graph::Precision;
 use rir::text::grouped;
-use rir::train::evaluate;
+use rir::train::{data_of_run, evaluate};
 use serde_json::json;
 
 use super::output::{Output, note};
-use super::setup::{Machine, Trained, open_data};
+use super::setup::{Machine, Trained, at_least_one, open_data};
 
 /// Measure a trained network on test images: accuracy, by class, and what it takes for what
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "P", default_value_t = Precision::F32)]
     precision: Precision,
     /// Images at a time
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
     batch_size: usize,
     /// Print JSON
     #[arg(long)]
@@ -46,7 +46,9 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let [height, width, _] = info.image;
     let loaded = match (&args.data, &trained.config) {
         (Some(name), _) => open_data(name, (height, width)),
-        (None, Some(config)) => open_data(&config.data, (height, width)),
+        (None, Some(config)) => {
+            open_data(&config.data, (height, width)).map_err(|e| data_of_run(&args.checkpoint, &e))
+        }
         (None, None) => open_data(&info.data, (height, width)).map_err(|_| {
             Error::usage(format!(
                 "the checkpoint lies in no run folder and names its data only '{}'; give --data",
@@ -101,13 +103,14 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     out.line(format_args!("{synthetic}test accuracy {:.2} %", result.accuracy))
 }
 
-/// The labels of the data must mean what the network learnt.
+/// The labels of the data must mean what the network learnt; one that `rir init` wrote knows its classes by number.
 fn check_classes(known: &[String], dataset: &Dataset) -> Result<()> {
     let show = |classes: &[String]| {
         let dots = if classes.len() > 5 { ", ..." } else { "" };
         format!("{} classes ({}{dots})", classes.len(), classes[..classes.len().min(5)].join(", "))
     };
-    if known == dataset.classes {
+    let are_numbers = known.iter().enumerate().all(|(label, name)| *name == label.to_string());
+    if known == dataset.classes || are_numbers && known.len() == dataset.classes.len() {
         return Ok(());
     }
     Err(Error::data(format!(

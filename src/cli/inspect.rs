@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::model::{Changes, Model};
 use super::output::Output;
+use super::setup::at_least_one;
 
 /// Show a network: its layers and costs, or its graph at any stage
 #[derive(clap::Args)]
@@ -60,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "HxW", value_parser = extents)]
     image: Option<[usize; 2]>,
     /// Images of a batch, for --graph
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     batch: usize,
     /// The arithmetic, for --graph from lowered on: f32, bf16 or f64
     #[arg(long, value_name = "P", default_value_t = Precision::F32)]

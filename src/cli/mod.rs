@@ -36,7 +36,8 @@ use rir::error::Result;
 
 Exit codes:
   0 done          3 data set or image     5 file system           7 device missing or failed,
-  2 usage         4 model or checkpoint   6 training diverged       or a check failed"
+  2 usage         4 model or checkpoint   6 training diverged       or a check failed
+A run that Ctrl-C or --time-limit stopped is saved, and also 0."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -24,7 +24,7 @@ pub struct Changes {
     #[arg(long, value_name = "N")]
     layers_per_block: Option<usize>,
     /// The residual stream's share of the channels, 0 to 1
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     residual_share: Option<f64>,
     /// No ReLU after the sum with the outer shortcut
     #[arg(long)]

@@ -1,6 +1,5 @@
 //! What a command runs on: threads, device, data, and a trained network.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use rir::data::{DataSpec, LoadOptions, Loaded, load};
@@ -17,8 +16,8 @@ pub struct Machine {
     #[arg(long, value_name = "D")]
     pub device: Option<Choice>,
     /// Threads of the cpu [default: all]; no result depends on it
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    threads: Option<usize>,
 }
 
 impl Machine {
@@ -27,7 +26,7 @@ impl Machine {
         let device = self.device.unwrap_or_default();
         device.check()?;
         if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             pool.map_err(|e| {
                 Error::device(format!(
                     "cannot start {threads} threads ({e}); give --threads a smaller number"
@@ -36,6 +35,11 @@ impl Machine {
         }
         Ok(device)
     }
+}
+
+/// A count of which there must be some.
+pub fn at_least_one(text: &str) -> Result<usize> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| Error::usage("give a whole number from 1"))
 }
 
 /// Opens a device by its name, for those who keep names.

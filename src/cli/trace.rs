@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::{Fusions, Precision};
-use rir::trace::{Batch, Options, to_bytes, trace};
+use rir::trace::{Batch, Options, check_output, save, trace};
 
 use super::output::Output;
 use super::setup::{Machine, Trained};
@@ -29,7 +29,7 @@ pub struct Args {
     /// The batch
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// The file to write
+    /// The file to write; an older trace there is replaced, nothing else
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// The batch's own statistics, and gradients; without it the running statistics
@@ -50,14 +50,14 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         Choice::Auto => Choice::Cpu,
         device => device,
     };
-    let checkpoint = Trained::find(&args.checkpoint)?.checkpoint;
+    let Trained { checkpoint, path, .. } = Trained::find(&args.checkpoint)?;
+    check_output(&args.output, &[&args.input, &path])?;
     let bytes = std::fs::read(&args.input).map_err(|e| Error::io("read", &args.input, &e))?;
     let batch = Batch::from_bytes(&bytes).map_err(|e| e.at(args.input.display()))?;
     let fusions = if args.no_fuse { Fusions::NONE } else { Fusions::ALL };
     let options = Options { train: args.train, precision: args.precision, fusions };
     let traced = trace(&checkpoint, &batch, &options, |layout, precision| device.open(layout, precision))?;
-    std::fs::write(&args.output, to_bytes(&traced, args.precision)?)
-        .map_err(|e| Error::io("write", &args.output, &e))?;
+    save(&args.output, &traced, args.precision)?;
     let loss = traced.iter().find(|t| t.name == "loss").and_then(|t| t.data.first());
     let loss = loss.map_or(String::new(), |loss| format!(", loss {loss:.6}"));
     out.line(format_args!("{}: {} tensors{loss}", args.output.display(), traced.len()))

@@ -29,7 +29,9 @@ use super::setup::{Machine, open_data, open_device};
   rir train --steps 100 --json --quiet            for a program
 
 A run is a folder: config.toml, metrics.jsonl, checkpoint.safetensors and TensorBoard's events. Ctrl-C saves it.
-A flag goes before the --config file, that before the default.")]
+A flag goes before the --config file, that before the default.
+
+CIFAR is looked for in the folder that the variable RIR_DATA names, else in ./data.")]
 pub struct Args {
     /// A network's name or .toml file [default: rir-32]
     #[arg(long, value_name = "M")]
@@ -53,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// Learning rate [default: the recipe's]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// f32, bf16 or f64 [default: f32]
     #[arg(long, value_name = "P")]
@@ -68,7 +70,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     subset: Option<usize>,
     /// Hold out a part of the training images (0.1) or a number of them (5000) to choose best.safetensors with
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", allow_negative_numbers = true)]
     val_split: Option<Share>,
     /// The run folder [default: a new one below runs]
     #[arg(long, value_name = "FOLDER")]
@@ -76,8 +78,8 @@ pub struct Args {
     /// Continue the run in this folder
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["config", "output", "model", "Changes"])]
     resume: Option<PathBuf>,
-    /// Take what flags do not say from another run's config.toml
-    #[arg(long, value_name = "FILE")]
+    /// Take what flags do not say from another run, by its folder or config.toml
+    #[arg(long, value_name = "RUN|FILE")]
     config: Option<PathBuf>,
     /// Stop, with a result, before this much time has passed: 90s, 9m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

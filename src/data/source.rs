@@ -49,11 +49,11 @@ impl DataSpec {
             return Ok(spec);
         }
         let path = Path::new(text);
-        if path.exists() || path.components().count() > 1 {
+        if path.exists() || text.contains(std::path::is_separator) {
             return Ok(Self::Path(path.into()));
         }
         let message = unknown("data set", text, &Self::NAMES.map(|(name, _)| name));
-        Err(Error::usage(format!("{message} (nor is there a file or folder of that name)")))
+        Err(Error::data(format!("{message} (nor is there a file or folder of that name)")))
     }
 }
 
@@ -103,6 +103,8 @@ pub struct Loaded {
     pub dataset: Dataset,
     /// A sentence for the user: which set was used, and why where that was not asked for.
     pub used: String,
+    /// The absolute path of its folder or archive, where it is not built in.
+    pub location: Option<PathBuf>,
     /// Which file went where, when an image folder was split.
     pub split_record: Option<SplitRecord>,
 }
@@ -147,26 +149,22 @@ pub fn load(spec: &DataSpec, options: &LoadOptions) -> Result<Loaded> {
 
 fn load_synthetic(options: &LoadOptions, used: String) -> Result<Loaded> {
     let (train, test) = options.synthetic;
-    Ok(Loaded { dataset: synthetic(SYNTHETIC_SEED, train, test)?, used, split_record: None })
+    Ok(Loaded { dataset: synthetic(SYNTHETIC_SEED, train, test)?, used, location: None, split_record: None })
 }
 
 fn load_cifar(path: &Path, layout: &cifar::Layout) -> Result<Loaded> {
     let dataset = if path.is_dir() { cifar::read_folder(path, layout)? } else { cifar::read_archive(path)? };
-    Ok(Loaded {
-        used: format!("using {} from {}", dataset.name, path.display()),
-        dataset,
-        split_record: None,
-    })
+    Ok(from_cifar(path, dataset))
+}
+
+fn from_cifar(path: &Path, dataset: Dataset) -> Loaded {
+    let used = format!("using {} from {}", dataset.name, path.display());
+    Loaded { dataset, used, location: path.canonicalize().ok(), split_record: None }
 }
 
 fn load_path(path: &Path, options: &LoadOptions) -> Result<Loaded> {
     if archive::is_gzip(path) {
-        let dataset = cifar::read_archive(path)?;
-        return Ok(Loaded {
-            used: format!("using {} from {}", dataset.name, path.display()),
-            dataset,
-            split_record: None,
-        });
+        return Ok(from_cifar(path, cifar::read_archive(path)?));
     }
     if !path.is_dir() {
         let what = if path.exists() { "is no folder and no .tar.gz archive" } else { "does not exist" };
@@ -189,7 +187,7 @@ fn load_path(path: &Path, options: &LoadOptions) -> Result<Loaded> {
     }
     let (dataset, split_record) = folder::read(path, options.image_size, options.test_share, options.seed)?;
     let used = format!("using the {} classes of images in {}", dataset.classes.len(), path.display());
-    Ok(Loaded { dataset, used, split_record })
+    Ok(Loaded { dataset, used, location: path.canonicalize().ok(), split_record })
 }
 
 fn missing(root: &Path, name: &str) -> Error {

@@ -29,6 +29,7 @@ fn names_and_paths_are_told_apart() {
     assert_eq!(DataSpec::parse("src").unwrap(), DataSpec::Path("src".into()));
     assert_eq!(DataSpec::parse("./cifar10").unwrap(), DataSpec::Path("./cifar10".into()));
     assert_eq!(DataSpec::parse("/no/such").unwrap(), DataSpec::Path("/no/such".into()));
+    assert_eq!(DataSpec::parse("photos/").unwrap(), DataSpec::Path("photos/".into()));
     let error = DataSpec::parse("cifar-10").unwrap_err().to_string();
     assert!(error.starts_with("unknown data set 'cifar-10'; did you mean 'cifar10'?"), "{error}");
 }
@@ -72,6 +73,7 @@ fn a_path_is_told_by_its_content() {
     assert_eq!((loaded.dataset.train.len(), loaded.dataset.test.len()), (2, 2));
     assert_eq!(loaded.split_record.unwrap().test.len(), 2);
     assert!(loaded.used.starts_with("using the 2 classes of images in "));
+    assert_eq!(loaded.location.unwrap(), images.path().canonicalize().unwrap());
 
     let at = |name: &str| DataSpec::Path(images.path().join(name));
     assert!(message(&at("nothing"), images.path()).contains("does not exist; give a folder"));

@@ -8,6 +8,7 @@ use super::Schedule;
 use crate::data::{Augment, Preprocess};
 use crate::error::{Error, Result, unknown};
 use crate::ops::Sgd;
+use crate::text::number;
 
 /// The built-in recipes, in the order in which help lists them; the first is the default.
 pub const NAMES: [&str; 3] = ["quick", "paper", "paper-82"];
@@ -138,7 +139,8 @@ impl Recipe {
         positive("epochs", self.epochs > 0)?;
         positive("batch-size", self.batch_size > 0)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return Err(Error::usage(format!("learning-rate = {} must be above 0", self.learning_rate)));
+            let rate = number(self.learning_rate);
+            return Err(Error::usage(format!("learning-rate = {rate} must be above 0 and finite")));
         }
         range("momentum", self.momentum, 0.0, 1.0)?;
         range("weight-decay", self.weight_decay, 0.0, 1.0)?;

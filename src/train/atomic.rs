@@ -23,7 +23,7 @@ impl Sink for File {
 ///
 /// # Errors
 /// If the system refuses a part of it; the old file is then as it was, and nothing is left beside it.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_with(path, bytes, |temporary| File::create(temporary))
 }
 

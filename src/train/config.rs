@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::checkpoint::Info;
 use super::options::{Length, TrainOptions};
 use crate::data::split::Share;
 use crate::error::{Error, Result};
@@ -23,7 +25,7 @@ const DEFAULT_IMAGE: [usize; 2] = [32, 32];
 pub struct Config {
     /// The version of the program that began the run.
     pub version: String,
-    /// The data, as the user called it.
+    /// The data: a name, or the absolute path where it was found.
     pub data: String,
     /// Its digest.
     pub data_digest: String,
@@ -93,14 +95,16 @@ impl Config {
         Ok(())
     }
 
-    /// Reads `path`.
+    /// Reads `path`, or the `config.toml` of the run folder there.
     ///
     /// # Errors
     /// If it cannot be read, or does not say what a run needs.
     pub fn load(path: &Path) -> Result<Self> {
+        let inside = path.join("config.toml");
+        let path = if path.is_dir() { &inside } else { path };
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
-        let damaged = |message: &str| Error::usage(format!("{}: {message}", path.display()));
-        let config: Self = toml::from_str(&text).map_err(|e| damaged(e.message()))?;
+        let explained = |e| Error::usage(nn::toml::explain(&text, &path.display().to_string(), &e));
+        let config: Self = toml::from_str(&text).map_err(explained)?;
         config.validate().and_then(|()| config.recipe.validate()).map_err(|e| e.at(path.display()))?;
         config.model.validate().map_err(|e| e.at(path.display()))?;
         Ok(config)
@@ -124,6 +128,24 @@ impl Config {
         match self.length {
             Length::Epochs(epochs) => u64::from(epochs) * steps_per_epoch as u64,
             Length::Steps(steps) => steps,
+        }
+    }
+
+    /// # Errors
+    /// If the run's checkpoint was trained in another way than this says; names what differs.
+    pub fn check_checkpoint(&self, info: &Info) -> Result<()> {
+        let known = [
+            ("model", json!(self.model), json!(info.model)),
+            ("recipe", json!(self.recipe), json!(info.recipe)),
+            ("seed", json!(self.seed), json!(info.seed)),
+            ("precision", json!(self.precision), json!(info.precision)),
+        ];
+        match known.iter().find_map(|(what, own, saved)| difference(what, own, saved)) {
+            None => Ok(()),
+            Some((what, own, saved)) => Err(Error::usage(format!(
+                "config.toml says {what} {own}, the checkpoint was trained with {saved}; set config.toml back, or \
+                 start a new run"
+            ))),
         }
     }
 
@@ -156,6 +178,18 @@ impl Config {
     }
 }
 
+/// The first value that is not the same in both, led by its keys.
+fn difference(what: &str, own: &Value, saved: &Value) -> Option<(String, String, String)> {
+    if let (Value::Object(a), Value::Object(b)) = (own, saved) {
+        let value = |table: &serde_json::Map<String, Value>, key| table.get(key).cloned().unwrap_or_default();
+        let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+        return keys
+            .into_iter()
+            .find_map(|key| difference(&format!("{what}.{key}"), &value(a, key), &value(b, key)));
+    }
+    (own != saved).then(|| (what.into(), own.to_string(), saved.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +214,15 @@ mod tests {
                 assert_eq!(Config::load(path.path()).unwrap(), config);
             }
         }
+    }
+
+    #[test]
+    fn a_slip_in_the_file_is_explained() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = Config::new(&TrainOptions::default()).unwrap().to_toml().unwrap();
+        std::fs::write(folder.path().join("config.toml"), text.replace("seed = 0", "sed = 0")).unwrap();
+        let error = Config::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("config.toml, line ") && error.ends_with("did you mean 'seed'?"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::stop::Stop;
 use super::summary::{Stopped, Summary};
 use crate::data::{Batch, Images, Loader, Normaliser, TrainOptions};
 use crate::error::{Error, Kind, Result};
+use crate::text::number;
 
 /// Lines of metrics in an epoch.
 const LINES_PER_EPOCH: usize = 20;
@@ -159,7 +160,7 @@ impl Loop {
             train: sums.measured()?,
             test: None,
             validation: None,
-            images_per_second: sums.images as f64 / self.line_began.elapsed().as_secs_f64(),
+            images_per_second: Some(sums.images as f64 / self.line_began.elapsed().as_secs_f64()),
             seconds: self.seconds(),
         })
     }
@@ -181,7 +182,7 @@ impl Loop {
         self.position.test = Some(test);
         self.position.validation = validation;
         if let Some(line) = self.line(self.position.epoch_sums, rate) {
-            let images_per_second = self.images_per_second().unwrap_or(0.0);
+            let images_per_second = self.images_per_second();
             let line = Line { ends_epoch: true, test: Some(test), validation, images_per_second, ..line };
             self.metrics.write(&line)?;
             self.progress.epoch(&line);
@@ -269,10 +270,11 @@ impl Loop {
             Kind::Diverged,
             format!(
                 "training diverged at step {} (epoch {}): {loss}{cause}; start again with a lower learning rate than \
-                 {} (this step's was {rate}); the last good checkpoint is {}",
+                 {} (this step's was {}); the last good checkpoint is {}",
                 self.position.step + 1,
                 self.position.epoch + 1,
-                self.config.recipe.learning_rate,
+                number(self.config.recipe.learning_rate),
+                number(rate),
                 self.folder.checkpoint().display()
             ),
         )

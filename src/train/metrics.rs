@@ -32,8 +32,8 @@ pub(super) struct Line {
     pub test: Option<Measured>,
     /// On the validation images.
     pub validation: Option<Measured>,
-    /// Training images a second since the line before.
-    pub images_per_second: f64,
+    /// Training images a second since the line before; none where too few steps were made to tell.
+    pub images_per_second: Option<f64>,
     /// Wall seconds of training so far.
     pub seconds: f64,
 }
@@ -56,7 +56,7 @@ impl Line {
         }
         if !self.ends_epoch {
             scalars.push(("learning_rate".into(), self.learning_rate));
-            scalars.push(("images_per_second".into(), self.images_per_second));
+            scalars.extend(self.images_per_second.map(|speed| ("images_per_second".into(), speed)));
         }
         scalars
     }
@@ -140,7 +140,7 @@ mod tests {
         train: Measured { loss: 0.5, accuracy: 80.0 },
         test: Some(Measured { loss: f64::NAN, accuracy: 70.0 }),
         validation: None,
-        images_per_second: 100.0,
+        images_per_second: Some(100.0),
         seconds: 2.5,
     };
 
@@ -158,6 +158,8 @@ mod tests {
                 line.scalars().into_iter().filter(|(n, _)| n.contains("accuracy")).collect();
             assert!(accuracies.len() == 2 && accuracies.iter().all(|(n, _)| n.contains("synthetic")));
         }
+        let unknown = serde_json::to_string(&Line { images_per_second: None, ..LINE }).unwrap();
+        assert!(unknown.contains("\"images_per_second\":null"), "{unknown}");
         let real = serde_json::to_string(&Line { synthetic: false, ..LINE }).unwrap();
         assert!(!real.contains("synthetic") && real.contains("\"test_accuracy\":70.0"));
     }

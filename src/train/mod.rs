@@ -9,7 +9,7 @@
 //! | find a run's files | [`RunFolder`], [`Config`], [`find_checkpoint`] |
 
 mod append;
-mod atomic;
+pub(crate) mod atomic;
 mod checkpoint;
 mod config;
 mod diverged;
@@ -42,4 +42,4 @@ pub use session::{BatchResult, Session, SessionOptions, StepResult};
 pub use stop::Stop;
 pub use summary::{SeedsSummary, Stopped, Summary};
 pub use tensor::Tensor;
-pub use trainer::train;
+pub use trainer::{data_of_run, train};

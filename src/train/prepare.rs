@@ -61,7 +61,7 @@ impl Prepared {
     /// # Errors
     /// For a split or a batch that the set is too small for, with both numbers.
     pub fn new(loaded: Loaded, config: &Config) -> Result<Self> {
-        let Loaded { dataset, used, split_record } = loaded;
+        let Loaded { dataset, used, split_record, .. } = loaded;
         let Dataset { name, synthetic, classes, train, test, digest, note } = dataset;
         let (mut kept, mut held) = ((0..train.len()).collect::<Vec<_>>(), Vec::new());
         if let Some(share) = config.val_split {

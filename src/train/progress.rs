@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::Line;
 use super::options::Verbosity;
-use super::summary::{accuracy_label, duration};
+use super::summary::{accuracy_label, duration, speed};
 use crate::text::grouped;
 
 /// Between two lines where stderr is no terminal.
@@ -108,5 +108,5 @@ fn describe(line: &Line) -> String {
             text += &format!(", {} {:.2} %", accuracy_label(line.synthetic, split), measured.accuracy);
         }
     }
-    text + &format!(", {:.0} images/s", line.images_per_second)
+    text + &speed(line.images_per_second)
 }

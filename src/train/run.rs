@@ -25,14 +25,14 @@ impl RunFolder {
     /// Makes the folder of a new run: `output`, or `name` below [`RUNS`], with `-2`, `-3` and so on where that exists.
     ///
     /// # Errors
-    /// If `output` already holds a run or another process writes to it, or the system refuses.
+    /// If `output` already holds a run that has saved something or another process writes to it, or the system refuses.
     pub fn create(output: Option<&Path>, name: &str) -> Result<Self> {
         let Some(output) = output else {
             return Self::create_numbered(Path::new(RUNS), name);
         };
         fs::create_dir_all(output).map_err(|e| Error::io("create the run folder", output, &e))?;
         let folder = Self::lock(output)?;
-        if folder.config_path().exists() || folder.checkpoint().exists() {
+        if folder.has_saved() || folder.best().exists() {
             return Err(Error::new(
                 Kind::Io,
                 format!(
@@ -107,6 +107,10 @@ impl RunFolder {
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint.safetensors")
     }
+    /// Whether there is a checkpoint; a run that was stopped before its first has none, and starts over.
+    pub fn has_saved(&self) -> bool {
+        self.checkpoint().exists()
+    }
     /// `best.safetensors`: the best by the validation images.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
@@ -149,6 +153,11 @@ pub fn find_checkpoint(path: &Path) -> Result<PathBuf> {
     if file.is_file() {
         return Ok(file);
     }
+    if path.join(CONFIG).is_file() {
+        let run = path.display();
+        let message = format!("the run {run} has saved nothing yet; `rir train --resume {run}` trains it");
+        return Err(Error::new(Kind::Io, message));
+    }
     let what = if path.is_dir() { "holds no checkpoint.safetensors" } else { "does not exist" };
     Err(Error::new(Kind::Io, format!("{} {what}; give a run folder or a .safetensors file", path.display())))
 }
@@ -186,6 +195,9 @@ mod tests {
         drop(run);
         assert!(RunFolder::open(&path).unwrap_err().to_string().contains("no run folder"));
         fs::write(path.join(CONFIG), "").unwrap();
+        assert!(find_checkpoint(&path).unwrap_err().to_string().contains("has saved nothing yet"));
+        drop(RunFolder::create(Some(&path), "").unwrap());
+        fs::write(path.join("checkpoint.safetensors"), "").unwrap();
         let taken = RunFolder::create(Some(&path), "").unwrap_err();
         assert!(taken.to_string().contains("--resume") && taken.kind() == Kind::Io, "{taken}");
         let file = parent.path().join("file");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::text::grouped;
+use crate::text::{counted, grouped};
 
 /// Why a run ended before its last step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,6 +100,15 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `, 1234 images/s`; nothing where that is not known yet.
+pub(super) fn speed(images_per_second: Option<f64>) -> String {
+    match images_per_second {
+        Some(speed) if speed < 10.0 => format!(", {speed:.1} images/s"),
+        Some(speed) => format!(", {speed:.0} images/s"),
+        None => String::new(),
+    }
+}
+
 /// The last line of a run on stdout, such as `test accuracy 94.99 %`; synthetic data always says so.
 pub(super) fn accuracy_line(synthetic: bool, accuracy: f64) -> String {
     format!("{} {accuracy:.2} %", accuracy_label(synthetic, "test"))
@@ -136,24 +145,24 @@ impl fmt::Display for Summary {
         writeln!(f, "device      {}, {}", self.device, self.precision)?;
         writeln!(
             f,
-            "training    {}, seed {}: {} epochs, {} of {} steps",
+            "training    {}, seed {}: {}, {} of {}",
             self.recipe,
             self.seed,
-            self.epochs,
+            counted(self.epochs.into(), "epoch"),
             grouped(self.steps),
-            grouped(self.total_steps)
+            counted(self.total_steps, "step")
         )?;
-        let speed = self.images_per_second.map_or(String::new(), |s| format!(", {s:.0} images/s"));
-        writeln!(f, "time        {}{speed}", duration(self.seconds))?;
+        writeln!(f, "time        {}{}", duration(self.seconds), speed(self.images_per_second))?;
         writeln!(f, "run         {run}")?;
         if let Some(accuracy) = self.validation_accuracy {
-            writeln!(f, "validation  {} {accuracy:.2} %", accuracy_label(self.synthetic, "validation"))?;
+            let synthetic = if self.synthetic { "synthetic " } else { "" };
+            writeln!(f, "validation  {synthetic}accuracy {accuracy:.2} %")?;
         }
-        let next = format!("rir eval {run}, or rir predict {run} IMAGE");
-        match self.stopped {
-            None => writeln!(f, "next        {next}")?,
-            Some(_) => writeln!(f, "next        {} to continue; {next}", resume(&self.run))?,
+        if self.stopped == Some(Stopped::TimeLimit) {
+            let resume = resume(&self.run);
+            writeln!(f, "stopped     by the time limit after step {}; continue with: {resume}", self.steps)?;
         }
+        writeln!(f, "next        rir eval {run}, or rir predict {run} IMAGE")?;
         match (self.test_accuracy, self.stopped) {
             (Some(accuracy), None | Some(Stopped::TimeLimit)) => {
                 f.write_str(&accuracy_line(self.synthetic, accuracy))

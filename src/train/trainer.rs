@@ -16,9 +16,9 @@ use super::progress::Progress;
 use super::run::RunFolder;
 use super::session::{Session, SessionOptions};
 use super::summary::Summary;
-use crate::data::Normaliser;
+use crate::data::{Loaded, Normaliser};
 use crate::error::{Error, Result};
-use crate::text::grouped;
+use crate::text::{counted, grouped};
 
 /// The longest time between checkpoints inside an epoch.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
@@ -54,29 +54,40 @@ struct Start {
 }
 
 impl Start {
-    /// A new run. The folder is made last, when nothing else can fail.
+    /// A new run.
     fn new(options: &TrainOptions, environment: &Environment<'_>) -> Result<Self> {
         let mut config = Config::new(options)?;
         let loaded = (environment.open_data)(&config.data, config.image)?;
-        if config.data == AUTO {
-            config.data.clone_from(&loaded.dataset.name);
-        }
+        config.data = lasting_name(config.data, &loaded);
         let data = Prepared::new(loaded, &config)?;
         config.data_digest.clone_from(&data.digest);
+        let name = run_name(&config, &data.name, &config.seed.to_string());
+        Self::at_first_step(config, data, environment, || RunFolder::create(options.output.as_deref(), &name))
+    }
+
+    /// A run before its first step. The folder is made last, when nothing else can fail.
+    fn at_first_step(
+        config: Config,
+        data: Prepared,
+        environment: &Environment<'_>,
+        folder: impl FnOnce() -> Result<RunFolder>,
+    ) -> Result<Self> {
         let mut session = open_session(&config, &data, environment)?;
         session.initialise(config.seed)?;
         let normaliser = data.normaliser(&config)?;
-        let name = run_name(&config, &data.name, &config.seed.to_string());
-        let folder = RunFolder::create(options.output.as_deref(), &name)?;
+        let folder = folder()?;
         folder.write_config(&config)?;
         if data.split.chosen.is_some() || data.split.files.is_some() {
             let text = serde_json::to_vec(&data.split).map_err(|e| Error::data(format!("the split: {e}")))?;
             atomic::replace(&folder.split(), &text)?;
+        } else {
+            // Best effort: one may lie there from a start that saved nothing.
+            let _ = std::fs::remove_file(folder.split());
         }
         Ok(Self { folder, config, data, normaliser, session, position: Position::default() })
     }
 
-    /// The run in `path`, where its checkpoint stands.
+    /// The run in `path`, where its checkpoint stands; at its first step where it has none yet.
     fn resumed(path: &Path, options: &TrainOptions, environment: &Environment<'_>) -> Result<Self> {
         if let Some(output) = &options.output {
             return Err(Error::usage(format!(
@@ -88,24 +99,13 @@ impl Start {
         let folder = RunFolder::open(path)?;
         let mut config = folder.config()?;
         config.check_resume(options)?;
-        let checkpoint = Checkpoint::load(&folder.checkpoint())?;
-        let Some(position) = checkpoint.info.position else {
-            return Err(Error::model(format!(
-                "{} holds a result without the optimiser's state; it can be evaluated but not continued",
-                folder.checkpoint().display()
-            )));
-        };
-        if position.finished {
-            return Err(Error::usage(format!(
-                "the run {} is finished after {} steps, and its schedule has ended: to train longer, start a new run \
-                 with more epochs",
-                path.display(),
-                grouped(position.step)
-            )));
-        }
+        let saved = if folder.has_saved() { Some(continuable(&folder, &config)?) } else { None };
         config.data = options.data.clone().unwrap_or(config.data);
         config.device = options.device.clone().unwrap_or(config.device);
-        let loaded = (environment.open_data)(&config.data, config.image)?;
+        let loaded = (environment.open_data)(&config.data, config.image).map_err(|e| match options.data {
+            Some(_) => e,
+            None => data_of_run(path, &e),
+        })?;
         if loaded.dataset.digest != config.data_digest {
             return Err(Error::data(format!(
                 "the data {} is not what the run was trained on: its digest is {}, the run's {}",
@@ -114,7 +114,11 @@ impl Start {
                 short(&config.data_digest)
             )));
         }
+        config.data = lasting_name(config.data, &loaded);
         let data = Prepared::new(loaded, &config)?;
+        let Some((checkpoint, position)) = saved else {
+            return Self::at_first_step(config, data, environment, || Ok(folder));
+        };
         checkpoint.check_model(&config.model, data.classes.len())?;
         let mut session = open_session(&config, &data, environment)?;
         let place = |e: Error| e.at(folder.checkpoint().display());
@@ -142,7 +146,7 @@ impl Start {
             config.precision
         ));
         let verb = if position.step > 0 { "continuing" } else { "run" };
-        progress.say(&format!("{verb} {}: {} steps", folder.path().display(), grouped(total)));
+        progress.say(&format!("{verb} {}: {}", folder.path().display(), counted(total, "step")));
         let keep = Lengths { metrics: position.metrics_bytes, events: position.events_bytes };
         let metrics = Metrics::open(folder.metrics(), keep)?;
         Loop {
@@ -182,6 +186,44 @@ fn open_session(config: &Config, data: &Prepared, environment: &Environment<'_>)
     };
     config.recipe.augment.check(data.train.height, data.train.width)?;
     Session::new(options, |layout, precision| (environment.open_device)(&config.device, layout, precision))
+}
+
+/// What a run calls its data: a name that means the same in every folder and whatever sets are there.
+fn lasting_name(name: String, loaded: &Loaded) -> String {
+    match loaded.location.as_ref().and_then(|location| location.to_str()) {
+        Some(location) => location.into(),
+        None if name == AUTO => loaded.dataset.name.clone(),
+        None => name,
+    }
+}
+
+/// The checkpoint of a run that goes on, and where it stands.
+fn continuable(folder: &RunFolder, config: &Config) -> Result<(Checkpoint, Position)> {
+    let file = folder.checkpoint();
+    let checkpoint = Checkpoint::load(&file)?;
+    config.check_checkpoint(&checkpoint.info).map_err(|e| e.at(folder.path().display()))?;
+    let Some(position) = checkpoint.info.position else {
+        return Err(Error::model(format!(
+            "{} holds a result without the optimiser's state; it can be evaluated but not continued",
+            file.display()
+        )));
+    };
+    if position.finished {
+        return Err(Error::usage(format!(
+            "the run {} is finished after {}, and its schedule has ended: to train longer, start a new run with more \
+             epochs",
+            folder.path().display(),
+            counted(position.step, "step")
+        )));
+    }
+    Ok((checkpoint, position))
+}
+
+/// The error of a run whose data cannot be read where its configuration says.
+pub fn data_of_run(run: &Path, error: &Error) -> Error {
+    let message =
+        format!("the data of the run {}: {error}; say with --data where it lies now", run.display());
+    Error::new(error.kind(), message)
 }
 
 /// The beginning of a digest, which is enough to tell two apart.

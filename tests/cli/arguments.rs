@@ -11,6 +11,7 @@ fn every_command_has_help_with_examples() {
     {
         assert!(help.contains(code), "{code}: {help}");
     }
+    assert!(help.contains("--time-limit") && rir(&["train", "--help"]).ok().contains("RIR_DATA"), "{help}");
     for name in COMMANDS {
         assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
         let own = rir(&[name, "--help"]).ok();
@@ -31,12 +32,16 @@ fn a_slip_of_the_hand_is_met_with_the_nearest_name() {
     rir(&["train", "--device", "gpu"]).fails(2, "unknown device 'gpu'; did you mean 'cpu'?");
     rir(&["train", "--device", "cuda:one"]).fails(2, "cuda:0");
     rir(&["train", "--precision", "fp32"]).fails(2, "did you mean 'f32'?");
-    rir(&["train", "--data", "cifar11"]).fails(2, "did you mean 'cifar10'?");
+    rir(&["train", "--data", "cifar11"]).fails(3, "did you mean 'cifar10'?");
     rir(&["train", "--projection", "2x2"]).fails(2, "3x3, 1x1, pad");
     rir(&["train", "--epoch", "3"]).fails(2, "--epochs");
     rir(&["train", "--time-limit", "soon"]).fails(2, "1h30m");
     rir(&["train", "--epochs", "1", "--steps", "1"]).fails(2, "cannot be used with");
     rir(&["inspect", "rir-32", "--image", "32x0"]).fails(2, "32x32, height first");
+    rir(&["inspect", "rir-32", "--batch", "0"]).fails(2, "a whole number from 1");
+    rir(&["eval", "run", "--threads", "0"]).fails(2, "a whole number from 1");
+    rir(&["train", "--lr", "-1"]).fails(2, "learning-rate = -1 must be above 0");
+    rir(&["train", "--val-split", "-0.1"]).fails(2, "'-0.1' is no part of a data set");
     rir(&["inspect", "rir-32", "--graph", "plann"]).fails(2, "plan");
 }
 
@@ -58,6 +63,7 @@ fn what_is_missing_is_said_with_its_exit_code() {
     let at = |arguments: &[&str]| rir_in(folder.path(), arguments);
     at(&["train", "--data", "cifar10"]).fails(3, "fetch it with");
     at(&["train", "--data", "no/such/folder"]).fails(3, "does not exist");
+    at(&["train", "--data", "photos/"]).fails(3, "does not exist");
     at(&["train", "--resume", "nowhere"]).fails(5, "no run folder");
     at(&["train", "--config", "nowhere.toml"]).fails(5, "nowhere.toml");
     at(&["eval", "nowhere"]).fails(5, "does not exist");

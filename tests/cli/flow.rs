@@ -73,11 +73,23 @@ fn train_eval_resume_and_repeat() {
     at(&["train", "--resume", "run"]).fails(2, "finished");
 
     // The same run again from its configuration: the same result to the bit. A flag goes before it.
-    let repeat =
-        at(&["train", "--config", "run/config.toml", "--output", "again", "--json", "--quiet"]).json();
+    let repeat = at(&["train", "--config", "run", "--output", "again", "--json", "--quiet"]).json();
     assert_eq!(repeat["test_loss"], summary["test_loss"]);
     let other = ["train", "--config", "run/config.toml", "--output", "other", "--seed", "1", "--json"];
     assert_ne!(at(&other).json()["test_loss"], summary["test_loss"]);
+
+    // The data is found from anywhere, and asked for where it is gone.
+    rir_in(&std::env::temp_dir(), &["eval", &folder.path().join("run").to_string_lossy()]).ok();
+    fs::rename(folder.path().join("photos"), folder.path().join("moved")).unwrap();
+    at(&["eval", "run"]).fails(3, "the data of the run run: ");
+    at(&["eval", "run", "--data", "moved"]).ok();
+
+    // Weights that were never trained know their classes by number.
+    let init = ["init", "--model", "tiny.toml", "--output", "w.safetensors", "--classes"];
+    at(&[&init[..], &["2"]].concat()).ok();
+    at(&["eval", "w.safetensors", "--data", "moved"]).ok();
+    at(&[&init[..], &["3", "--force"]].concat()).ok();
+    at(&["eval", "w.safetensors", "--data", "moved"]).fails(3, "the network knows 3 classes");
 
     // The network of a run, by its folder.
     let inspected = at(&["inspect", "run", "--json"]).json();

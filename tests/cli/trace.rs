@@ -136,6 +136,16 @@ fn a_batch_that_does_not_suit_is_refused() {
     };
     let path = folder.path().join("batch.safetensors");
     run().fails(5, "batch.safetensors");
+    std::fs::write(folder.path().join("t.safetensors"), "notes").unwrap();
+    write_batch(&path, Dtype::F32, [0, 1, 0]);
+    run().fails(2, "t.safetensors exists and is no trace");
+    std::fs::remove_file(folder.path().join("t.safetensors")).unwrap();
+    for file in ["./batch.safetensors", "w.safetensors"] {
+        let before = std::fs::read(folder.path().join(file)).unwrap();
+        let inputs = ["trace", "--checkpoint", "w.safetensors", "--input", "batch.safetensors", "--output"];
+        rir_in(folder.path(), &[&inputs[..], &[file]].concat()).fails(2, "is what this trace is made from");
+        assert_eq!(std::fs::read(folder.path().join(file)).unwrap(), before);
+    }
     std::fs::write(&path, "junk").unwrap();
     run().fails(3, "not a safetensors file");
     write_batch(&path, Dtype::F32, [0, 5, 0]);

@@ -86,6 +86,27 @@ fn a_resumed_run_must_be_the_same_run() {
 }
 
 #[test]
+fn a_configuration_that_is_not_the_checkpoints_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    run(&TrainOptions { stop: Stop::after(2), ..options(path) }).unwrap();
+    let file = path.join("config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let cases = [
+        ("seed = 5", "seed = 6", "seed 6, the checkpoint was trained with 5"),
+        ("momentum = 0.9", "momentum = 0.8", "recipe.momentum 0.8, the checkpoint was trained with 0.9"),
+        ("stem = 4", "stem = 6", "model.stem 6, the checkpoint was trained with 4"),
+    ];
+    for (from, to, expected) in cases {
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+        let (_, message) = refusal(&resume(path));
+        assert!(message.contains(expected), "{message}");
+    }
+    std::fs::write(&file, text).unwrap();
+    assert!(run(&resume(path)).unwrap().finished);
+}
+
+#[test]
 fn damaged_checkpoints_do_not_resume() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
@@ -124,9 +145,7 @@ fn divergence_stops_with_the_step_the_place_and_advice() {
     let path = folder.path();
     let (kind, message) = refusal(&TrainOptions { learning_rate: Some(1e12), ..options(path) });
     assert_eq!(kind, Kind::Diverged, "{message}");
-    assert!(
-        message.contains("diverged at step") && message.contains("lower learning rate than 1000000000000")
-    );
+    assert!(message.contains("diverged at step") && message.contains("lower learning rate than 1e12 "));
     assert!(
         ["is not finite", "largest gradient is that of"].iter().any(|e| message.contains(e)),
         "{message}"

@@ -94,7 +94,9 @@ fn a_time_limit_ends_with_a_result_that_can_be_continued() {
     let limited = TrainOptions { time_limit: Some(Duration::from_millis(1)), ..options(folder.path()) };
     let summary = run(&limited).unwrap();
     assert_eq!((summary.stopped, summary.finished, summary.steps), (Some(Stopped::TimeLimit), false, 0));
-    assert!(summary.to_string().contains("--resume"));
+    assert!(
+        summary.to_string().contains("by the time limit after step 0; continue with: rir train --resume")
+    );
     assert!(summary.to_string().lines().last().unwrap().starts_with("synthetic test accuracy "));
     assert!(run(&crate::tiny::resume(folder.path())).unwrap().finished);
 }

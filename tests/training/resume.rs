@@ -32,6 +32,21 @@ fn stopped_once_at_any_step() {
 }
 
 #[test]
+fn stopped_before_the_first_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, resumed, again] = ["whole", "resumed", "again"].map(|name| folder.path().join(name));
+    run(&options(&whole)).unwrap();
+    for path in [&resumed, &again] {
+        std::fs::create_dir(path).unwrap();
+        std::fs::copy(whole.join("config.toml"), path.join("config.toml")).unwrap();
+    }
+    run(&resume(&resumed)).unwrap();
+    run(&options(&again)).unwrap();
+    assert_same(&whole, &resumed);
+    assert_same(&whole, &again);
+}
+
+#[test]
 fn stopped_after_every_step() {
     let every: Vec<u64> = (0..STEPS).collect();
     let with_validation = |o| TrainOptions { val_split: Some(Share::Count(5)), subset: Some(48), ..o };

@@ -48,7 +48,7 @@ pub fn data(name: &str, _image: [usize; 2]) -> Result<Loaded> {
     };
     let classes = ["red", "green", "blue"].map(String::from).to_vec();
     let dataset = Dataset::new(name, true, classes, images(0, 53)?, images(1000, 17)?, None)?;
-    Ok(Loaded { dataset, used: format!("using {name}"), split_record: None })
+    Ok(Loaded { dataset, used: format!("using {name}"), location: None, split_record: None })
 }
 
 pub fn recipe() -> Recipe {
