@@ -1,5 +1,9 @@
-//! CUDA cards. This build finds and describes them; it holds no kernels for them yet.
+//! CUDA cards, and the emulator that runs the same kernels on the processor.
 
+pub mod driver;
+pub mod kernels;
+pub mod launch;
 pub mod probe;
 
+pub use kernels::Kernels;
 pub use probe::{Card, cards};

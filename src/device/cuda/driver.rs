@@ -1,0 +1,82 @@
+//! What the device asks of a card. Two answer: the CUDA driver through `cudarc`, and the emulator.
+
+use super::launch::{Address, Launch};
+use crate::error::Result;
+
+/// A sequence of launches that was captured once and is replayed as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Replay(pub usize);
+
+/// One stream of work, in order, and the memory it works on.
+///
+/// Uploads, fills, launches and replays are queued and return at once; an error may show at a later call.
+pub trait Driver {
+    /// For people, such as `cuda:0 (NVIDIA H100 80GB HBM3)`.
+    fn name(&self) -> String;
+
+    /// Bytes of shared memory that a block may have at most.
+    fn shared_limit(&self) -> u32;
+
+    /// `bytes` of the card's memory, zeroed, aligned to 256 bytes.
+    ///
+    /// # Errors
+    /// If there is not enough memory; says how much is needed and how much is free.
+    fn allocate(&mut self, bytes: usize) -> Result<Address>;
+
+    /// Gives memory back once all queued work is done.
+    fn free(&mut self, address: Address);
+
+    /// `bytes` of this machine's memory, zeroed, that kernels can write and [`Driver::peek`] reads without waiting.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    fn allocate_mailbox(&mut self, bytes: usize) -> Result<Address>;
+
+    /// What a mailbox holds now. The caller orders its reads by numbers that the kernels write last.
+    fn peek(&self, from: Address, bytes: &mut [u8]);
+
+    /// Queues a copy to the card; `bytes` may be reused at once.
+    ///
+    /// # Errors
+    /// If the card failed.
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<()>;
+
+    /// Waits for all queued work, then copies from the card.
+    ///
+    /// # Errors
+    /// If the card failed, or a kernel before.
+    fn download(&mut self, from: Address, bytes: &mut [u8]) -> Result<()>;
+
+    /// Queues setting every byte.
+    ///
+    /// # Errors
+    /// If the card failed.
+    fn fill(&mut self, at: Address, bytes: usize, value: u8) -> Result<()>;
+
+    /// Queues one launch.
+    ///
+    /// # Errors
+    /// If the kernel is unknown, or the card refuses or fails.
+    fn launch(&mut self, launch: &Launch) -> Result<()>;
+
+    /// Captures launches, in order, as one graph. Runs nothing.
+    ///
+    /// # Errors
+    /// As [`Driver::launch`].
+    fn capture(&mut self, launches: &[Launch]) -> Result<Replay>;
+
+    /// Queues a captured graph.
+    ///
+    /// # Errors
+    /// If the card failed.
+    fn replay(&mut self, replay: Replay) -> Result<()>;
+
+    /// Forgets a captured graph once all queued work is done.
+    fn release(&mut self, replay: Replay);
+
+    /// Waits for all queued work.
+    ///
+    /// # Errors
+    /// If the card or a kernel failed.
+    fn synchronise(&mut self) -> Result<()>;
+}

@@ -1,0 +1,46 @@
+//! `--kernels`: which form of each kernel runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, unknown};
+
+/// The form of kernels that is asked for. An operation that does not have it runs the nearest simpler form it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Kernels {
+    /// The fastest form of each operation.
+    #[default]
+    Auto,
+    /// One thread an output element, no shared memory: to be read first, and checked against.
+    Naive,
+    /// Tiles in shared memory.
+    Tiled,
+}
+
+impl Kernels {
+    /// Every form by its name.
+    pub const NAMES: [&str; 3] = ["auto", "naive", "tiled"];
+}
+
+impl FromStr for Kernels {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "naive" => Ok(Self::Naive),
+            "tiled" => Ok(Self::Tiled),
+            _ => Err(Error::usage(unknown("form of kernels", text, &Self::NAMES))),
+        }
+    }
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Naive => "naive",
+            Self::Tiled => "tiled",
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! From a node to its launches: plain data, the same for a card and for the emulator.
+//!
+//! One file a family of kernels, by the names of `kernels/`. Each fills the structure of parameters that its kernel
+//! declares, chooses grid and block, and lists the tensors that the kernel may touch, so that the emulator can hold it
+//! to them.
+
+use bytemuck::{NoUninit, Pod, Zeroable};
+
+use super::Kernels;
+use crate::graph::{DType, Graph, Node, Placement, Plan, Region, ValueId};
+
+/// An address in the device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// `bytes` further on.
+    pub fn offset(self, bytes: usize) -> Self {
+        Self(self.0 + bytes as u64)
+    }
+}
+
+/// A tensor in the device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// Its first byte.
+    pub address: Address,
+    /// Its length.
+    pub bytes: usize,
+}
+
+/// A tensor that a launch touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touched {
+    /// The tensor.
+    pub view: View,
+    /// Whether it may be written.
+    pub writable: bool,
+}
+
+/// One launch of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The kernel's exported name, such as `conv2d_tiled_bf16`.
+    pub kernel: String,
+    /// Blocks, x y z.
+    pub grid: [u32; 3],
+    /// Threads of a block, x y z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of a block.
+    pub dynamic_shared: u32,
+    /// The kernel's one argument, byte for byte.
+    pub params: Vec<u8>,
+    /// All that it may touch in global memory.
+    pub tensors: Vec<Touched>,
+    /// The node it belongs to, for people: `group1.block1.layer1: conv2d`.
+    pub node: String,
+}
+
+impl Launch {
+    /// A launch that has no parameters yet.
+    pub fn new(kernel: impl Into<String>) -> Self {
+        Self {
+            kernel: kernel.into(),
+            grid: [1; 3],
+            block: [1; 3],
+            dynamic_shared: 0,
+            params: Vec::new(),
+            tensors: Vec::new(),
+            node: String::new(),
+        }
+    }
+    /// The address of a tensor that the kernel reads.
+    pub fn reads(&mut self, view: View) -> Address {
+        self.tensors.push(Touched { view, writable: false });
+        view.address
+    }
+    /// [`Launch::reads`] where there is such a tensor; else null.
+    pub fn may_read(&mut self, view: Option<View>) -> Address {
+        view.map_or(Address(0), |view| self.reads(view))
+    }
+    /// The address of a tensor that the kernel writes (and may read).
+    pub fn writes(&mut self, view: View) -> Address {
+        self.tensors.push(Touched { view, writable: true });
+        view.address
+    }
+    /// [`Launch::writes`] where there is such a tensor; else null.
+    pub fn may_write(&mut self, view: Option<View>) -> Address {
+        view.map_or(Address(0), |view| self.writes(view))
+    }
+    /// Blocks and threads.
+    pub fn over(mut self, grid: [u32; 3], block: [u32; 3]) -> Self {
+        (self.grid, self.block) = (grid, block);
+        self
+    }
+    /// The kernel's parameters, laid out as it declares them.
+    pub fn with(mut self, params: &impl NoUninit) -> Self {
+        self.params = bytemuck::bytes_of(params).to_vec();
+        self
+    }
+}
+
+/// Where the State and a plan's workspace lie.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Parameters, momentum, gradients, running statistics: each region's first byte.
+    pub regions: [Address; 4],
+    /// Byte offsets of every parameter in its region.
+    pub parameters: Vec<usize>,
+    /// Byte offsets of every running statistic in its region.
+    pub running: Vec<usize>,
+    /// The workspace's first byte.
+    pub workspace: Address,
+    /// What changes from step to step, and the card's answers; see `step.rs`.
+    pub step: View,
+}
+
+impl Memory {
+    /// A tensor of the State.
+    pub fn state(&self, region: Region, tensor: usize, bytes: usize) -> View {
+        let (base, offset) = match region {
+            Region::Parameters => (self.regions[0], self.parameters[tensor]),
+            Region::Momentum => (self.regions[1], self.parameters[tensor]),
+            Region::Gradients => (self.regions[2], self.parameters[tensor]),
+            Region::Running => (self.regions[3], self.running[tensor]),
+        };
+        View { address: base.offset(offset), bytes }
+    }
+    /// A value of a plan.
+    pub fn value(&self, plan: &Plan, v: ValueId) -> View {
+        let bytes = plan.graph.value(v).bytes();
+        match plan.placements[v.0] {
+            Placement::Workspace(offset) => View { address: self.workspace.offset(offset), bytes },
+            Placement::State(region, tensor) => self.state(region, tensor, bytes),
+        }
+    }
+}
+
+/// A node to be launched, with all that its launch code asks about it.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The node's index in it.
+    pub n: usize,
+    /// Where its tensors lie.
+    pub memory: &'a Memory,
+    /// The form of kernels that the user asked for.
+    pub kernels: Kernels,
+}
+
+impl<'a> Site<'a> {
+    /// The plan's graph.
+    pub fn graph(&self) -> &'a Graph {
+        &self.plan.graph
+    }
+    /// The node.
+    pub fn node(&self) -> &'a Node {
+        &self.plan.graph.nodes[self.n]
+    }
+    /// Input `i`.
+    pub fn input(&self, i: usize) -> View {
+        self.memory.value(self.plan, self.node().inputs[i])
+    }
+    /// Input `i`, if the node has so many.
+    pub fn maybe_input(&self, i: usize) -> Option<View> {
+        self.node().inputs.get(i).map(|&v| self.memory.value(self.plan, v))
+    }
+    /// Output `i`.
+    pub fn output(&self, i: usize) -> View {
+        self.memory.value(self.plan, self.node().outputs[i])
+    }
+    /// Output `i`, if the node has so many.
+    pub fn maybe_output(&self, i: usize) -> Option<View> {
+        self.node().outputs.get(i).map(|&v| self.memory.value(self.plan, v))
+    }
+    /// Extents N H W C of input `i`; a matrix counts as rows of one pixel.
+    pub fn input_image(&self, i: usize) -> [u32; 4] {
+        image(self.graph(), self.node().inputs[i])
+    }
+    /// Extents N H W C of output `i`; a matrix counts as rows of one pixel.
+    pub fn output_image(&self, i: usize) -> [u32; 4] {
+        image(self.graph(), self.node().outputs[i])
+    }
+    /// Storage type of input `i`.
+    pub fn input_dtype(&self, i: usize) -> DType {
+        self.graph().value(self.node().inputs[i]).dtype
+    }
+    /// Storage type of output `i`.
+    pub fn output_dtype(&self, i: usize) -> DType {
+        self.graph().value(self.node().outputs[i]).dtype
+    }
+    /// The node's scratch; of no length where it has none.
+    pub fn scratch(&self) -> View {
+        let address = self.memory.workspace.offset(self.plan.scratch[self.n]);
+        View { address, bytes: self.plan.scratch_bytes[self.n] }
+    }
+}
+
+fn image(graph: &Graph, v: ValueId) -> [u32; 4] {
+    let shape = graph.shape(v);
+    let [n, h, w, c] = shape.dims4().unwrap_or([shape.rows(), 1, 1, shape.channels()]);
+    [n, h, w, c].map(extent)
+}
+
+/// An extent as kernels take it: they index in 64 bits and count in 32.
+pub fn extent(n: usize) -> u32 {
+    u32::try_from(n).expect("no extent of an image batch reaches 2^32")
+}
+
+/// The suffix of a kernel's name for a storage type.
+pub fn suffix(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bf16 => "bf16",
+        DType::F32 => "f32",
+        DType::F64 | DType::I32 | DType::U8 => unreachable!("no activation is stored as {dtype} on a card"),
+    }
+}
