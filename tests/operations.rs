@@ -118,8 +118,8 @@ impl Device for Wrong {
         let data = self.device.read_state(region, index)?;
         Ok(if region == Region::Gradients { data } else { self.distort(data) })
     }
-    fn poison(&mut self, id: PlanId) {
-        self.device.poison(id);
+    fn poison(&mut self, id: PlanId) -> rir::Result<()> {
+        self.device.poison(id)
     }
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> rir::Result<()> {
         if self.fault == Fault::Idle { Ok(()) } else { self.device.run(id, segment, inputs) }

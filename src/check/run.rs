@@ -146,7 +146,7 @@ impl Prepared {
         let mut device = factory(&graph.state, case.precision)?;
         let scratch = device.scratch();
         let id = device.load(plan(&graph, &scratch))?;
-        device.poison(id);
+        device.poison(id)?;
         for (i, (&v, input)) in kept.iter().zip(inputs).enumerate() {
             match device.plan(id).placements[v.0] {
                 Placement::State(region, index) => device.write_state(region, index, &input.data)?,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::tensor::{Tensor, from_file_order, to_file_order};
-use crate::device::{Device, PlanId, StepInputs};
+use crate::device::{Device, EXPLODED_LOSS, PlanId, StepInputs};
 use crate::error::{Error, Result};
 use crate::graph::{self, Fusions, Graph, Precision, Region, Segment, StateLayout};
 use crate::nn::{self, Description, Options, Purpose};
@@ -62,12 +62,9 @@ pub(super) enum PlanKind {
 /// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded.
 const LOADED_PLANS: usize = 4;
 
-/// A loss above this is an exploded one: the worst that an untrained network does is a few times ln(classes).
-const EXPLODED: f64 = 100.0;
-
 /// Whether a loss is one that training can go on from.
 pub(super) fn is_sane(loss: f64) -> bool {
-    loss <= EXPLODED
+    loss <= EXPLODED_LOSS
 }
 
 /// One network on one device.

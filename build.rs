@@ -1,0 +1,43 @@
+//! Compiles the kernels: for this machine's processor, as the emulator runs them, and by nvcc, where there is one, for
+//! cards. Asks for no card and downloads nothing; without either compiler the crate builds and says what it lacks.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[path = "kernels/build/cache.rs"]
+mod cache;
+#[path = "kernels/build/emulator.rs"]
+mod emulator;
+#[path = "kernels/build/sources.rs"]
+mod sources;
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let [manifest, out] = ["CARGO_MANIFEST_DIR", "OUT_DIR"]
+        .map(|name| PathBuf::from(std::env::var_os(name).expect("Cargo sets it for build scripts")));
+    let kernels = manifest.join("kernels");
+    println!("cargo:rerun-if-changed={}", kernels.display());
+    println!("cargo:rustc-check-cfg=cfg(rir_emu)");
+
+    let families = sources::families(&kernels)?;
+    let cache = cache::Cache::open(target_directory(&out))?;
+    match emulator::build(&kernels, &families, &cache, &out)? {
+        emulator::Built::Emulator => println!("cargo:rustc-cfg=rir_emu"),
+        emulator::Built::Not(reason) => reason.into_iter().for_each(|r| println!("cargo:warning={r}")),
+    }
+    Ok(())
+}
+
+/// The target directory, which Cargo marks by a file.
+fn target_directory(out: &Path) -> &Path {
+    out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(out)
+}
