@@ -10,9 +10,10 @@
 //
 // in f64. A convolution that takes the statistics of its own output writes the same partials and runs the second pass.
 //
-// Shared memory: one row of 32 channels a slice of threads; a warp reads and writes one row, so nothing conflicts.
+// Tiles: of the first pass as in reduce.cuh, chunk_rows x COLUMNS; of the second COLUMNS channels.
+// Shared memory: one number a thread, [lanes][COLUMNS]; a warp reads and writes one line, so nothing conflicts.
 // Invariants: no difference of squares, so a large mean cancels nothing; every sum's order is that of the shapes.
-#include "rir.cuh"
+#include "reduce.cuh"
 
 namespace batch_stats {
 
@@ -32,71 +33,65 @@ struct FinaliseParams {
     uint32_t padding;
 };
 
-// A block: a warp of neighbouring channels times slices of rows (of parts).
-constexpr uint32_t CHANNELS = WARP;
-constexpr uint32_t PARTIAL_SLICES = 8;
-constexpr uint32_t FINALISE_SLICES = 16;
+// Lanes of the second pass: more than of the first, since a large batch has thousands of parts.
+constexpr uint32_t FINALISE_LANES = 16;
+constexpr uint32_t FINALISE_THREADS = FINALISE_LANES * COLUMNS;
 
-// Adds the slices' values up in order; every thread gets its channel's sum.
-template <typename A, uint32_t SLICES>
-__device__ __forceinline__ A add_slices(A (&shared)[SLICES][CHANNELS], A value) {
-    const uint32_t slice = threadIdx.x / CHANNELS;
-    const uint32_t lane = threadIdx.x % CHANNELS;
-    __syncthreads();  // whoever still reads the last sum
-    shared[slice][lane] = value;
+template <typename A, uint32_t COUNT>
+struct Lanes {
+    A values[COUNT][COLUMNS];
+};
+
+// Adds the lanes' values up in order; every thread gets its channel's sum.
+template <typename A, uint32_t COUNT>
+__device__ __forceinline__ A sum_of_lanes(Lanes<A, COUNT>& shared, A value) {
+    const uint32_t column = threadIdx.x % COLUMNS;
+    __syncthreads();  // for whoever still reads the last sum
+    shared.values[threadIdx.x / COLUMNS][column] = value;
     __syncthreads();
     A sum = 0;
-    for (uint32_t i = 0; i < SLICES; ++i) {
-        sum += shared[i][lane];
+    for (uint32_t lane = 0; lane < COUNT; ++lane) {
+        sum += shared.values[lane][column];
     }
     return sum;
 }
 
-struct PartialShared {
-    float slices[PARTIAL_SLICES][CHANNELS];
-};
-
-// Grid: x = part, y = 32 channels.
+// Grid: x = part, y = COLUMNS channels.
 template <typename T>
 __device__ __forceinline__ void partial(const PartialParams& p) {
-    RIR_SHARED(PartialShared, shared);
-    const uint32_t slice = threadIdx.x / CHANNELS;
-    const uint32_t c = blockIdx.y * CHANNELS + threadIdx.x % CHANNELS;
-    const uint32_t begin = blockIdx.x * p.rows_per_partial;
-    const uint32_t end = min(begin + p.rows_per_partial, p.rows);
-    const T* z = static_cast<const T*>(p.z);
-    const bool exists = c < p.channels;
+    using Shared = Lanes<float, LANES>;
+    RIR_SHARED(Shared, shared);
+    const RowRange range = row_range(p.rows, p.rows_per_partial);
+    const bool exists = range.channel < p.channels;
+    const T* z = static_cast<const T*>(p.z) + range.channel;
 
     float sum = 0;
-    for (uint32_t row = begin + slice; exists && row < end; row += PARTIAL_SLICES) {
-        sum += load(z[uint64_t(row) * p.channels + c]);
+    for (uint64_t row = range.first; exists && row < range.end; row += LANES) {
+        sum += load(z[row * p.channels]);
     }
-    const float mean = add_slices(shared.slices, sum) / float(end - begin);
+    const float mean = sum_of_lanes(shared, sum) / float(range.end - (range.first - range.lane));
     float squares = 0;
-    for (uint32_t row = begin + slice; exists && row < end; row += PARTIAL_SLICES) {
-        const float deviation = load(z[uint64_t(row) * p.channels + c]) - mean;
+    for (uint64_t row = range.first; exists && row < range.end; row += LANES) {
+        const float deviation = load(z[row * p.channels]) - mean;
         squares += deviation * deviation;
     }
-    squares = add_slices(shared.slices, squares);
-    if (exists && slice == 0) {
+    squares = sum_of_lanes(shared, squares);
+    if (exists && range.lane == 0) {
         float* out = p.partials + uint64_t(blockIdx.x) * 2 * p.channels;
-        out[c] = mean;
-        out[p.channels + c] = squares;
+        out[range.channel] = mean;
+        out[p.channels + range.channel] = squares;
     }
 }
 
-struct FinaliseShared {
-    double slices[FINALISE_SLICES][CHANNELS];
-};
-
-// Grid: x = 32 channels. Each slice takes a run of neighbouring parts.
+// Grid: x = COLUMNS channels. Each lane takes a run of neighbouring parts.
 __device__ __forceinline__ void finalise(const FinaliseParams& p) {
-    RIR_SHARED(FinaliseShared, shared);
-    const uint32_t slice = threadIdx.x / CHANNELS;
-    const uint32_t c = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;
+    using Shared = Lanes<double, FINALISE_LANES>;
+    RIR_SHARED(Shared, shared);
+    const uint32_t lane = threadIdx.x / COLUMNS;
+    const uint32_t c = blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;
     const uint32_t parts = (p.rows + p.rows_per_partial - 1) / p.rows_per_partial;
-    const uint32_t run = (parts + FINALISE_SLICES - 1) / FINALISE_SLICES;
-    const uint32_t end = c < p.channels ? min((slice + 1) * run, parts) : 0;
+    const uint32_t run = (parts + FINALISE_LANES - 1) / FINALISE_LANES;
+    const uint32_t end = c < p.channels ? min((lane + 1) * run, parts) : 0;
     const auto mean_of = [&](uint32_t part) { return double(p.partials[uint64_t(part) * 2 * p.channels + c]); };
     const auto squares_of = [&](uint32_t part) {
         return double(p.partials[(uint64_t(part) * 2 + 1) * p.channels + c]);
@@ -106,24 +101,24 @@ __device__ __forceinline__ void finalise(const FinaliseParams& p) {
     };
 
     double sum = 0;
-    for (uint32_t part = slice * run; part < end; ++part) {
+    for (uint32_t part = lane * run; part < end; ++part) {
         sum += count_of(part) * mean_of(part);
     }
-    const double mean = add_slices(shared.slices, sum) / p.rows;
+    const double mean = sum_of_lanes(shared, sum) / p.rows;
     double squares = 0;
-    for (uint32_t part = slice * run; part < end; ++part) {
+    for (uint32_t part = lane * run; part < end; ++part) {
         const double delta = mean_of(part) - mean;
         squares += squares_of(part) + count_of(part) * delta * delta;
     }
-    squares = add_slices(shared.slices, squares);
-    if (c < p.channels && slice == 0) {
+    squares = sum_of_lanes(shared, squares);
+    if (c < p.channels && lane == 0) {
         p.stats[c] = float(mean);
         p.stats[p.channels + c] = float(squares / p.rows);
     }
 }
 
-RIR_KERNEL(batch_stats_partial_f32, PartialParams, PARTIAL_SLICES* CHANNELS, partial<float>)
-RIR_KERNEL(batch_stats_partial_bf16, PartialParams, PARTIAL_SLICES* CHANNELS, partial<bf16>)
-RIR_KERNEL(batch_stats_finalise, FinaliseParams, FINALISE_SLICES* CHANNELS, finalise)
+RIR_KERNEL(batch_stats_partial_f32, PartialParams, REDUCE_THREADS, partial<float>)
+RIR_KERNEL(batch_stats_partial_bf16, PartialParams, REDUCE_THREADS, partial<bf16>)
+RIR_KERNEL(batch_stats_finalise, FinaliseParams, FINALISE_THREADS, finalise)
 
 }  // namespace batch_stats

@@ -1,7 +1,7 @@
 // What happens to a sum between the accumulator and memory, the same in every form.
 #pragma once
 
-#include "../rir.cuh"
+#include "../layout.cuh"
 #include "index.cuh"
 #include "params.cuh"
 
@@ -20,9 +20,6 @@ __device__ __forceinline__ uint32_t identity_output(Pixel x, const Extents& e) {
     return pack_pixel({x.image, x.y / e.stride, x.x / e.stride}, e.p, e.q);
 }
 
-// Negative numbers become 0. NaN does not: a diverged network must show.
-__device__ __forceinline__ float relu(float y) { return y <= 0 ? 0 : y; }
-
 // The value to store at element `at` of z, in channel k.
 template <typename T>
 __device__ __forceinline__ float forward_epilogue(const ForwardParams& p, float sum, uint64_t at, uint32_t k) {
@@ -32,14 +29,14 @@ __device__ __forceinline__ float forward_epilogue(const ForwardParams& p, float 
     if (p.outer != nullptr) {
         sum += load(static_cast<const T*>(p.outer)[at]);
     }
-    return p.relu != 0 ? relu(sum) : sum;
+    return p.relu != 0 ? relu_of(sum) : sum;
 }
 
 // What is added to element `at` of dx.
 template <typename T>
 __device__ __forceinline__ float gradient_addend(const DataGradParams& p, uint64_t at) {
-    const bool passes = p.mask == nullptr || (p.mask[at / 8] >> (at % 8) & 1) != 0;
-    return p.addend != nullptr && passes ? load(static_cast<const T*>(p.addend)[at]) : 0.0F;
+    const bool passes = p.mask == nullptr || mask_bit(p.mask, at);
+    return p.addend != nullptr && passes ? load(static_cast<const T*>(p.addend)[at]) : 0.0f;
 }
 
 }  // namespace conv2d

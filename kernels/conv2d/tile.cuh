@@ -58,7 +58,7 @@ __device__ __forceinline__ Quad<T> load_quad(const T* run, uint32_t at, uint32_t
     Quad<T> quad;
 #pragma unroll
     for (uint32_t i = 0; i < QUAD; ++i) {
-        quad.v[i] = run != nullptr && at + i < end ? run[at + i] : store<T>(0.0F);
+        quad.v[i] = run != nullptr && at + i < end ? run[at + i] : store<T>(0.0f);
     }
     return quad;
 }

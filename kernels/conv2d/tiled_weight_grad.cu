@@ -71,7 +71,7 @@ struct WeightGradOperands {
         for (uint32_t i = 0; i < QUAD; ++i) {
             const uint4 tap = shared.taps[i][quad_of_rows];
             const T* run = source.run(origin, tap.x, tap.y);
-            quad.v[i] = run != nullptr ? run[tap.z] : store<T>(0.0F);
+            quad.v[i] = run != nullptr ? run[tap.z] : store<T>(0.0f);
         }
         return quad;
     }
