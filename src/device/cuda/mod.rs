@@ -1,6 +1,7 @@
 //! CUDA cards, and the emulator that runs the same kernels on the processor.
 
 pub mod driver;
+pub mod images;
 pub mod kernels;
 pub mod launch;
 pub mod probe;
