@@ -6,8 +6,14 @@ use std::process::ExitCode;
 
 #[path = "kernels/build/cache.rs"]
 mod cache;
+#[path = "kernels/build/cuda.rs"]
+mod cuda;
 #[path = "kernels/build/emulator.rs"]
 mod emulator;
+#[path = "kernels/build/nvcc.rs"]
+mod nvcc;
+#[path = "kernels/build/ptxas.rs"]
+mod ptxas;
 #[path = "kernels/build/sources.rs"]
 mod sources;
 
@@ -26,18 +32,24 @@ fn build() -> Result<(), String> {
         .map(|name| PathBuf::from(std::env::var_os(name).expect("Cargo sets it for build scripts")));
     let kernels = manifest.join("kernels");
     println!("cargo:rerun-if-changed={}", kernels.display());
-    println!("cargo:rustc-check-cfg=cfg(rir_emu)");
+    println!("cargo:rustc-check-cfg=cfg(rir_emu, rir_cuda)");
 
     let families = sources::families(&kernels)?;
-    let cache = cache::Cache::open(target_directory(&out))?;
+    let target = target_directory(&out);
+    let cache = cache::Cache::open(target)?;
     match emulator::build(&kernels, &families, &cache, &out)? {
         emulator::Built::Emulator => println!("cargo:rustc-cfg=rir_emu"),
         emulator::Built::Not(reason) => reason.into_iter().for_each(|r| println!("cargo:warning={r}")),
     }
+    let places = cuda::Places { manifest: &manifest, kernels: &kernels, target, out: &out };
+    if cuda::build(&places, &families, &cache)? {
+        println!("cargo:rustc-cfg=rir_cuda");
+    }
     Ok(())
 }
 
-/// The target directory, which Cargo marks by a file.
+/// The target directory: Cargo marks it by a file, and puts this script's folder four below.
 fn target_directory(out: &Path) -> &Path {
-    out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(out)
+    let marked = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    marked.or_else(|| out.ancestors().nth(4)).unwrap_or(out)
 }

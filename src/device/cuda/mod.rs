@@ -5,6 +5,7 @@ pub mod driver;
 #[cfg(rir_emu)]
 pub mod emulator;
 pub mod feed;
+pub mod images;
 pub mod kernels;
 pub mod launch;
 pub mod probe;
