@@ -4,8 +4,8 @@
 //
 // Rows are input pixels, columns the C channels, the depth is R S K. Under a stride the input pixels fall into
 // stride x stride classes by their residues; within a class all pixels have the same taps, so each class is a small
-// convolution of its own (3x3 under stride 2: of 4, 2, 2 and 1 taps) and no product is computed in vain. A class without
-// taps (1x1 under stride 2 has three) only runs its epilogue.
+// convolution of its own (3x3 under stride 2: of 4, 2, 2 and 1 taps) and no product is computed in vain. A class
+// without taps (1x1 under stride 2 has three) only runs its epilogue.
 //
 // The rows are gathered as in the forward product; the filters are contiguous along the columns, so their tile goes to
 // shared memory as it lies, and no transposed copy of w is needed.
@@ -114,7 +114,8 @@ __device__ __forceinline__ void tiled_data_grad(const DataGradParams& p) {
         return;
     }
     find_origins(shared.origins, source, first_pixel, pixels);
-    DataGradOperands<T, COLUMNS> operands{source, shared.origins, static_cast<const T*>(p.w), e, first_channel, {}, {}, {}};
+    DataGradOperands<T, COLUMNS> operands{source, shared.origins, static_cast<const T*>(p.w), e, first_channel, {}, {},
+                                          {}};
     Sums sums;
     multiply(shared.stages, operands, source.steps(), sums);
     store_data_grad<T>(p, source, first_pixel, pixels, first_channel, sums);
