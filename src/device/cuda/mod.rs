@@ -13,3 +13,56 @@ pub mod probe;
 pub use device::{CudaDevice, Options};
 pub use kernels::Kernels;
 pub use probe::{Card, cards};
+
+use self::driver::Driver;
+use crate::error::{Error, Result};
+
+/// Whether this build's kernels run on card `ordinal`.
+pub fn is_usable(ordinal: usize) -> bool {
+    check(ordinal).is_ok()
+}
+
+/// # Errors
+/// If card `ordinal` cannot be had: what this build or this machine lacks, and how to get it.
+pub fn check(ordinal: usize) -> Result<()> {
+    open_card(ordinal, false).map(|_| ())
+}
+
+/// A card.
+///
+/// # Errors
+/// As [`check`].
+pub fn open_card(ordinal: usize, _sync: bool) -> Result<Box<dyn Driver>> {
+    Err(Error::device(format!("cuda:{ordinal}: this build holds no CUDA kernels; use --device cpu")))
+}
+
+/// # Errors
+/// If this build has no emulator, and how to get one.
+pub fn check_emulator() -> Result<()> {
+    open_emulator().map(|_| ())
+}
+
+/// The seed of the emulator's orders of threads: a run can be repeated.
+#[cfg(rir_emu)]
+const EMULATOR_SEED: u64 = 0;
+
+/// The emulator.
+///
+/// # Errors
+/// As [`check_emulator`].
+#[cfg(rir_emu)]
+pub fn open_emulator() -> Result<Box<dyn Driver>> {
+    Ok(Box::new(emulator::EmulatorDriver::new(EMULATOR_SEED)))
+}
+
+/// The emulator, which this build does not have.
+///
+/// # Errors
+/// Always: how to get it.
+#[cfg(not(rir_emu))]
+pub fn open_emulator() -> Result<Box<dyn Driver>> {
+    Err(Error::device(
+        "this build has no emulator, because it found no C++ compiler; install g++ or clang++, or set CXX, and build \
+         again",
+    ))
+}
