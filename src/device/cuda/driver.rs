@@ -14,6 +14,12 @@ pub trait Driver {
     /// For people, such as `cuda:0 (NVIDIA H100 80GB HBM3)`.
     fn name(&self) -> String;
 
+    /// Bytes of the card's memory that are free; `None` where nobody counts them.
+    ///
+    /// # Errors
+    /// If the card failed.
+    fn free_bytes(&mut self) -> Result<Option<usize>>;
+
     /// Bytes of shared memory that a block may have at most.
     fn shared_limit(&self) -> u32;
 
@@ -33,7 +39,10 @@ pub trait Driver {
     fn allocate_mailbox(&mut self, bytes: usize) -> Result<Address>;
 
     /// What a mailbox holds now. The caller orders its reads by numbers that the kernels write last.
-    fn peek(&self, from: Address, bytes: &mut [u8]);
+    ///
+    /// # Errors
+    /// If they lie in no mailbox.
+    fn peek(&mut self, from: Address, bytes: &mut [u8]) -> Result<()>;
 
     /// Queues a copy to the card; `bytes` may be reused at once.
     ///
