@@ -1,5 +1,6 @@
 //! CUDA cards, and the emulator that runs the same kernels on the processor.
 
+pub mod card;
 pub mod device;
 pub mod driver;
 #[cfg(rir_emu)]
@@ -10,12 +11,13 @@ pub mod kernels;
 pub mod launch;
 pub mod probe;
 
+pub use card::CardDriver;
 pub use device::{CudaDevice, Options};
 pub use kernels::Kernels;
 pub use probe::{Card, cards};
 
 use self::driver::Driver;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Whether this build's kernels run on card `ordinal`.
 pub fn is_usable(ordinal: usize) -> bool {
@@ -25,15 +27,15 @@ pub fn is_usable(ordinal: usize) -> bool {
 /// # Errors
 /// If card `ordinal` cannot be had: what this build or this machine lacks, and how to get it.
 pub fn check(ordinal: usize) -> Result<()> {
-    open_card(ordinal, false).map(|_| ())
+    card::check(ordinal, &images::images())
 }
 
 /// A card.
 ///
 /// # Errors
 /// As [`check`].
-pub fn open_card(ordinal: usize, _sync: bool) -> Result<Box<dyn Driver>> {
-    Err(Error::device(format!("cuda:{ordinal}: this build holds no CUDA kernels; use --device cpu")))
+pub fn open_card(ordinal: usize, sync: bool) -> Result<Box<dyn Driver>> {
+    Ok(Box::new(CardDriver::open(ordinal, images::images())?.synchronous(sync)))
 }
 
 /// # Errors
@@ -61,7 +63,7 @@ pub fn open_emulator() -> Result<Box<dyn Driver>> {
 /// Always: how to get it.
 #[cfg(not(rir_emu))]
 pub fn open_emulator() -> Result<Box<dyn Driver>> {
-    Err(Error::device(
+    Err(crate::error::Error::device(
         "this build has no emulator, because it found no C++ compiler; install g++ or clang++, or set CXX, and build \
          again",
     ))
