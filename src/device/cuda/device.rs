@@ -6,12 +6,10 @@ use super::feed::{Fed, Report};
 use super::launch::{self, Address, Launch, Memory, Site, View, optimise, step};
 use crate::data::{Augment, Images, Normaliser};
 use crate::device::values::{decode, encode, expect_length};
-use crate::device::{Device, Feed, FedStep, PlanId, StepInputs, StepReport, Wait};
+use crate::device::{Device, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
-use crate::graph::{
-    DType, Graph, Node, Placement, Plan, Precision, Region, Role, Segment, StateLayout, ValueId,
-};
-use crate::ops::Op;
+use crate::graph::{DType, Graph, Node, Plan, Precision, Region, Segment, StateLayout, ValueId};
+use crate::ops::{Conv2d, Op};
 use crate::text::{bytes as human, counted};
 
 /// How a [`CudaDevice`] runs its kernels.
@@ -21,11 +19,13 @@ pub struct Options {
     pub kernels: Kernels,
     /// Captures a training step once and replays it; else launches every kernel by itself.
     pub graph: bool,
+    /// Waits for every kernel, so that a fault names its node.
+    pub sync: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kernels: Kernels::Auto, graph: true }
+        Self { kernels: Kernels::Auto, graph: true, sync: false }
     }
 }
 
@@ -186,12 +186,6 @@ impl CudaDevice {
             self.driver.free(step.samples.address);
         }
     }
-
-    /// The convolutions' form; every other operation has one only.
-    fn forms(&self) -> String {
-        let form = launch::conv2d::form(self.options.kernels);
-        format!("convolutions {form}, all else in its one form")
-    }
 }
 
 impl Device for CudaDevice {
@@ -200,8 +194,9 @@ impl Device for CudaDevice {
     }
 
     fn kernels(&self) -> Option<String> {
-        let launched = if self.options.graph { "one graph a step" } else { "launched one by one" };
-        Some(format!("{}: {}; {launched}", self.options.kernels, self.forms()))
+        let convolution = self.options.kernels.of(&Op::Conv2d(Conv2d::default()));
+        let launched = if self.options.graph { "a step is one graph" } else { "launched one by one" };
+        Some(format!("convolutions {convolution}, all else in its one form; {launched}"))
     }
 
     fn load(&mut self, plan: Plan) -> Result<PlanId> {

@@ -298,9 +298,8 @@ impl Driver for EmulatorDriver {
         let function = self.function()?;
         // SAFETY: the request points to memory that outlives the call; every tensor it lists lies in memory of this
         // driver, as was checked above, and the emulator lets kernels touch nothing else; the message is terminated.
-        let failed = unsafe {
-            function(&request, &mut counters, message.as_mut_ptr(), message.len(), &mut site) != 0
-        };
+        let failed =
+            unsafe { function(&request, &mut counters, message.as_mut_ptr(), message.len(), &mut site) != 0 };
         if let Some(total) = &mut self.counters {
             *total += counters;
         }
@@ -328,6 +327,10 @@ impl Driver for EmulatorDriver {
 
     fn release(&mut self, replay: Replay) {
         self.captured.remove(&replay.0);
+    }
+
+    fn is_idle(&mut self) -> Result<bool> {
+        Ok(true)
     }
 
     fn synchronise(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Training from a set that lies on the card, without a stall: the set, the batch's indices, and the ring of outcomes.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::driver::Driver;
 use super::launch::step::{self, Set, StepOutcome};
@@ -82,6 +83,9 @@ impl Fed {
 /// Steps whose outcomes the ring holds: as many may be under way.
 const SLOTS: usize = 32;
 
+/// How often a full ring is looked at: a small part of any step.
+const POLL_INTERVAL: Duration = Duration::from_micros(20);
+
 /// The ring of outcomes, which kernels write and the host reads without waiting.
 #[derive(Debug)]
 pub struct Report {
@@ -127,9 +131,24 @@ impl Report {
     /// # Errors
     /// If the card failed.
     pub fn collect(&mut self, driver: &mut dyn Driver, wait: Wait) -> Result<Vec<StepReport>> {
-        if wait == Wait::ForAll || self.under_way.len() == SLOTS {
+        if wait == Wait::ForAll {
             driver.synchronise()?;
         }
+        let mut reports = self.take(driver)?;
+        while self.under_way.len() == SLOTS {
+            // Asked before the ring is read again, so that an outcome written meanwhile is not taken for lost.
+            let idle = driver.is_idle()?;
+            reports.append(&mut self.take(driver)?);
+            if idle && self.under_way.len() == SLOTS {
+                return Err(Error::device("a step ended without an outcome"));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Ok(reports)
+    }
+
+    /// What the ring holds of the oldest steps under way.
+    fn take(&mut self, driver: &mut dyn Driver) -> Result<Vec<StepReport>> {
         let mut reports = Vec::new();
         while let Some(&step) = self.under_way.front() {
             let mut outcome = <StepOutcome as bytemuck::Zeroable>::zeroed();

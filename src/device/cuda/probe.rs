@@ -1,6 +1,6 @@
 //! Which CUDA cards there are.
 
-use cudarc::driver::{CudaContext, DriverError, sys};
+use cudarc::driver::{CudaContext, DriverError, result, sys};
 
 use crate::error::{Error, Result};
 
@@ -34,14 +34,23 @@ pub fn cards() -> Result<Option<Vec<Card>>> {
     (0..usize::try_from(count).unwrap_or(0)).map(card).collect::<Result<_>>().map(Some)
 }
 
+/// Describes a card without a context on it: making one takes memory and time, and a busy card may refuse it.
 fn card(ordinal: usize) -> Result<Card> {
     let describe = || {
-        let context = CudaContext::new(ordinal)?;
+        let device = result::device::get(i32::try_from(ordinal).unwrap_or(i32::MAX))?;
+        let attribute = |which| {
+            // SAFETY: the device was found above.
+            unsafe { result::device::get_attribute(device, which) }
+        };
         Ok(Card {
             ordinal,
-            name: context.name()?,
-            memory: context.total_mem()?,
-            capability: context.compute_capability()?,
+            name: result::device::get_name(device)?,
+            // SAFETY: as above.
+            memory: unsafe { result::device::total_mem(device)? },
+            capability: (
+                attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+                attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+            ),
         })
     };
     describe().map_err(|e: DriverError| failed(&format!("cannot use card {ordinal}"), &e))
@@ -55,9 +64,7 @@ fn driver_is_installed() -> bool {
 }
 
 fn failed(what: &str, error: &DriverError) -> Error {
-    let reason = error
-        .error_string()
-        .map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned());
+    let reason = super::card::words(error);
     Error::device(format!(
         "the CUDA driver {what}: {reason}; nvidia-smi shows what is wrong, --device cpu works without"
     ))

@@ -140,14 +140,6 @@ struct SumSplitsParams {
     splits: u32,
 }
 
-/// The form of convolutions that runs where `kernels` is asked for.
-pub fn form(kernels: Kernels) -> &'static str {
-    match kernels {
-        Kernels::Naive => "naive",
-        Kernels::Auto | Kernels::Tiled => "tiled",
-    }
-}
-
 /// A launch and its grid: one thread an element, or tiles of the width that leaves the fewest columns empty.
 struct Shaped {
     launch: Launch,
@@ -157,8 +149,8 @@ struct Shaped {
 
 impl Shaped {
     fn new(site: &Site<'_>, operation: &str, columns: u32) -> Self {
-        let (form, dtype) = (form(site.kernels), suffix(site.input_dtype(0)));
-        let tiled = form == "tiled";
+        let (form, dtype) = (site.kernels.of(&site.node().op), suffix(site.input_dtype(0)));
+        let tiled = form == Kernels::Tiled;
         let kernel = match tiled {
             true => format!("{operation}_{form}_{}_{dtype}", tile_columns(columns)),
             false => format!("{operation}_{form}_{dtype}"),

@@ -17,8 +17,7 @@ struct UnaryParams {
 fn unary(site: &Site<'_>, kernel: String) -> Launch {
     let mut launch = Launch::new(kernel);
     let elements = site.output_elements(0);
-    let params =
-        UnaryParams { x: launch.reads(site.input(0)), y: launch.writes(site.output(0)), elements };
+    let params = UnaryParams { x: launch.reads(site.input(0)), y: launch.writes(site.output(0)), elements };
     launch.over(spread(elements), super::THREADS).with(&params)
 }
 

@@ -316,9 +316,7 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
         Op::BatchNormReduce(_) => batch_norm::partials_bytes(graph, node, 2),
         Op::BatchNormBackward(_) => batch_norm::constants_bytes(channels()),
         Op::TwoStreamUpdate(op) => two_stream::update_scratch(op, channels()),
-        Op::TwoStreamReduce(op) => {
-            batch_norm::partials_bytes(graph, node, if op.projected { 3 } else { 2 })
-        }
+        Op::TwoStreamReduce(op) => batch_norm::partials_bytes(graph, node, if op.projected { 3 } else { 2 }),
         Op::TwoStreamBackward(op) => two_stream::backward_scratch(op.projected, channels()),
         _ => 0,
     }

@@ -55,7 +55,8 @@ pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Vec<Launch> {
     let pair = |i| part(site.scratch(), i, pair_bytes(channels as usize));
     let mut launches = vec![affine([1, 2, 3].map(|i| site.input(i)), pair(0), channels)];
     let mut launch = Launch::new(format!("two_stream_update_{}", suffix(site.input_dtype(0))));
-    let mut outer = OuterParams { x: launch.may_read(site.maybe_input(4)), stride: 1, ..OuterParams::default() };
+    let mut outer =
+        OuterParams { x: launch.may_read(site.maybe_input(4)), stride: 1, ..OuterParams::default() };
     match op.outer {
         Outer::None => {}
         Outer::Identity => {
