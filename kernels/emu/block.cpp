@@ -51,7 +51,6 @@ bool same_warp_call(const Call& a, const Call& b) {
 }  // namespace
 
 void Block::begin_launch(const uint32_t extent[3]) {
-    std::memcpy(extent_, extent, sizeof extent_);
     count_ = extent[0] * extent[1] * extent[2];
     while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
     runnable_.reserve(count_);
@@ -62,7 +61,7 @@ void Block::begin_launch(const uint32_t extent[3]) {
         thread.rank = rank;
         thread.index = {rank % extent[0], rank / extent[0] % extent[1], rank / extent[0] / extent[1]};
     }
-    barriers = 0;
+    barriers_ = 0;
 }
 
 void Block::run(Random& random) {
@@ -72,6 +71,7 @@ void Block::run(Random& random) {
     runnable_.clear();
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
+        thread.copies.begin_block();
         thread.fiber.start(thread.stack, run_thread, &thread);
         wake(thread);
     }
@@ -174,7 +174,7 @@ void Block::complete_barrier() {
         wake(thread);
     }
     waiting_ = 0;
-    ++barriers;
+    ++barriers_;
     machine_.clocks.barrier();
 }
 

@@ -29,6 +29,8 @@ const char* past(Access access) {
             return "wrote (volatile)";
         case Access::Atomic:
             return "updated (atomic)";
+        case Access::AsyncWrite:
+            return "writes by a cp.async not yet waited for";
     }
     return "";
 }
@@ -145,7 +147,7 @@ void Shadow::apply(Region& region, uintptr_t address, size_t bytes, Access acces
 template <bool SHARED>
 void Shadow::record(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {
     check_write<SHARED>(cell, address, bytes, access, actor);
-    if (access == Access::Write) {
+    if (access == Access::Write || access == Access::AsyncWrite) {
         if (cell.group.stamp != 0 || cell.more != 0) {
             check_group(cell.group, address, bytes, access, actor);
             for (uint32_t n = cell.more; n != 0; n = nodes_[n].next) {
@@ -153,7 +155,8 @@ void Shadow::record(Cell& cell, uintptr_t address, size_t bytes, Access access, 
             }
             drop_groups(cell);
         }
-        cell.write = {actor.now, pack(actor.site), uint16_t(actor.thread)};
+        const uint16_t unfinished = access == Access::AsyncWrite ? UNFINISHED : 0;
+        cell.write = {actor.now, pack(actor.site), uint16_t(actor.thread | unfinished)};
         return;
     }
     const Group& group = cell.group;
@@ -171,8 +174,9 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
     const bool of_this_block = write.stamp > clocks_.earlier_blocks();
     if (SHARED && !of_this_block) [[unlikely]] {
         if (reads(access)) {
-            fault(actor.site, "%s %zu bytes at byte %zu of shared memory that no thread of this block ever wrote",
-                  verb(access), bytes, size_t(address - regions_.back().begin));
+            char where[128];
+            running->machine->arena.describe(address, where, sizeof where);
+            fault(actor.site, "%s %zu bytes %s, which no thread of this block ever wrote", verb(access), bytes, where);
         }
         // What earlier blocks did here is of no concern; and this first store is one that nothing can race with but by
         // what is recorded below.
@@ -181,8 +185,21 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
         return;
     }
     if (write.stamp == 0 || (of_this_block && write.thread == actor.thread)) return;
+    if (write.thread & UNFINISHED) {
+        const uint32_t thread = write.thread ^ UNFINISHED;
+        race(address, bytes, access, actor, Access::AsyncWrite, write.stamp, thread, write.site);
+    }
     if (!of_this_block || !clocks_.before(write.stamp, write.thread, actor.thread)) {
         race(address, bytes, access, actor, Access::Write, write.stamp, write.thread, write.site);
+    }
+}
+
+void Shadow::finish_async_write(uintptr_t address, size_t bytes, const Actor& actor) {
+    Page& page = regions_.back().page(address);
+    const size_t in_page = address & ((uintptr_t(1) << PAGE_SHIFT) - 1);
+    Cell* cell = page.cells + (in_page >> page.shift);
+    for (Cell* end = cell + (bytes >> page.shift); cell != end; ++cell) {
+        cell->write = {actor.now, pack(actor.site), uint16_t(actor.thread)};
     }
 }
 
