@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "ptx.hpp"
+#include "text.hpp"
 
 namespace rir::emu {
 
@@ -45,14 +46,11 @@ Machine::Name Machine::block_name(uint64_t linear) const {
 }
 
 void Machine::complain(const void* site, const char* format, va_list arguments) {
-    int used = std::snprintf(message_, sizeof message_, "kernel %s", launch->kernel);
-    const auto add = [&](auto... arguments) {
-        if (size_t(used) < sizeof message_)
-            used += std::snprintf(message_ + used, sizeof message_ - used, arguments...);
-    };
-    if (running) add(", block %s, thread %s", name(block_index).text, name(running->index).text);
-    add(": ");
-    if (size_t(used) < sizeof message_) std::vsnprintf(message_ + used, sizeof message_ - used, format, arguments);
+    Text text(message_, sizeof message_);
+    text.add("kernel %s", launch->kernel);
+    if (running) text.add(", block %s, thread %s", name(block_index).text, name(running->index).text);
+    text.add(": ");
+    text.add_list(format, arguments);
     site_ = site;
     faulted_ = true;
 }

@@ -112,13 +112,23 @@ class Block {
     uint64_t barriers() const { return barriers_; }
 
   private:
+    // Lanes that call one primitive with one mask, until all whom it names have come.
+    struct Gathering {
+        const Thread* first;
+        uint32_t arrived;
+    };
+    struct Warp {
+        uint32_t alive;  // lanes that have not exited
+        std::vector<Gathering> gatherings;
+    };
+
     static void run_thread(void* thread);
     [[noreturn]] void exit_thread(Thread& thread);
     Thread* take_next();
     void wait(Thread& thread);
     void wake(Thread& thread);
     void complete_barrier();
-    void complete_warp_if_all_arrived(const Thread& waiting);
+    void complete_if_all_arrived(Warp& warp, size_t gathering);
     void complete_warp(uint32_t warp, uint32_t lanes);
     void shuffle(uint32_t warp, uint32_t lanes);
 
@@ -127,6 +137,8 @@ class Block {
     Fiber main_;
     std::vector<std::unique_ptr<Thread>> threads_;
     std::vector<Thread*> runnable_;
+    std::vector<Warp> warps_;
+    const Thread* first_waiting_ = nullptr;  // of those at the block's barrier
     uint32_t count_ = 0, live_ = 0, waiting_ = 0;
     uint64_t barriers_ = 0;
 };

@@ -163,7 +163,7 @@ void Shadow::record(Cell& cell, uintptr_t address, size_t bytes, Access access, 
     const bool known = group.stamp == actor.now && group.warp == actor.thread / LANES && group.access == access;
     if (known && cell.more == 0) [[likely]] {
         cell.group.lanes |= 1u << (actor.thread % LANES);
-    } else {
+    } else if (access != Access::Read || !joins_readers(cell, actor)) {
         record_in_groups(cell, address, bytes, access, actor);
     }
 }
@@ -228,6 +228,21 @@ bool Shadow::superseded(const Group& group, const Actor& actor) const {
         if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.thread)) return false;
     }
     return true;
+}
+
+// Reads of one byte by many warps are common and conflict with no reads: then it is enough to find this warp's group.
+bool Shadow::joins_readers(Cell& cell, const Actor& actor) {
+    Group* ours = nullptr;
+    const auto is_read = [&](Group& group) {
+        if (group.stamp == actor.now && group.warp == actor.thread / LANES) ours = &group;
+        return group.stamp == 0 || group.access == Access::Read;
+    };
+    if (!is_read(cell.group)) return false;
+    for (uint32_t n = cell.more; n != 0; n = nodes_[n].next) {
+        if (!is_read(nodes_[n].group)) return false;
+    }
+    if (ours) ours->lanes |= 1u << (actor.thread % LANES);
+    return ours != nullptr;
 }
 
 void Shadow::record_in_groups(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {

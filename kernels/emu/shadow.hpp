@@ -119,6 +119,7 @@ class Shadow {
     void check_write(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor);
     void check_group(const Group& group, uintptr_t address, size_t bytes, Access access, const Actor& actor) const;
     void record_in_groups(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor);
+    bool joins_readers(Cell& cell, const Actor& actor);
     bool superseded(const Group& group, const Actor& actor) const;
 
     Cell* take_cells(int shift);
