@@ -47,10 +47,12 @@ struct WeightGradOperands {
 
     __device__ __forceinline__ void find_taps(uint32_t first_row) {
         const uint32_t elements = e.r * e.s * e.c;
-        for (uint32_t row = threadIdx.x; row < TILE_ROWS; row += THREADS) {
-            const uint32_t index = first_row + row;
+        for (uint32_t entry = threadIdx.x; entry < TILE_ROWS; entry += THREADS) {
+            const uint32_t within = entry / (TILE_ROWS / QUAD);
+            const uint32_t quad = entry % (TILE_ROWS / QUAD);
+            const uint32_t index = first_row + quad * QUAD + within;
             const Tap tap = index < elements ? unpack_tap(index, e.s, e.c) : Tap{uint32_t(NOWHERE), 0, 0};
-            shared.taps[row % QUAD][row / QUAD] = make_uint4(tap.r, tap.s, tap.c, 0);
+            shared.taps[within][quad] = make_uint4(tap.r, tap.s, tap.c, 0);
         }
     }
     __device__ __forceinline__ void find_step_origins(uint32_t first) {
