@@ -62,8 +62,12 @@ pub fn build(kernels: &Path, families: &[Family], cache: &Cache, out: &Path) -> 
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=static=rir_emu");
     if sanitize {
+        println!("cargo:rustc-cfg=rir_emu_sanitized");
         compiler.link_sanitizers()?;
     }
+    // For the test that links the emulator into a stand-in for the CUDA driver.
+    println!("cargo:rustc-env=RIR_EMU_CXX={}", compiler.tool.path().display());
+    println!("cargo:rustc-env=RIR_EMU_LIBRARY={}", out.join("librir_emu.a").display());
     println!("cargo:rustc-link-lib=dylib={}", if cfg!(target_os = "macos") { "c++" } else { "stdc++" });
     Ok(Built::Emulator)
 }
