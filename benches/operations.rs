@@ -57,7 +57,7 @@ fn operations(criterion: &mut Criterion) {
             group.bench_function(&name.1, |bencher| {
                 let inputs: Vec<_> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
                 let factory =
-                    |layout: &_, precision| Ok(Box::new(CpuDevice::new(layout, precision)?) as Box<_>);
+                    |layout: &_, precision, _| Ok(Box::new(CpuDevice::new(layout, precision)?) as Box<_>);
                 let mut prepared =
                     Prepared::new(&case, &inputs, &factory).expect("the cpu takes every operation");
                 bencher.iter(|| prepared.run().expect("the cpu runs every operation"));

@@ -22,15 +22,15 @@
 
 #include <cuda_bf16.h>
 
-#define RIR_KERNEL(name, Params, max_threads, ...)                                                                     \
-    extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Params params) {            \
-        __VA_ARGS__(params);                                                                                           \
+#define RIR_KERNEL(name, Params, max_threads, ...)                                                          \
+    extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Params params) { \
+        __VA_ARGS__(params);                                                                                \
     }
 
 // A block's shared memory is one structure. Static: at most 48 KiB. Dynamic: as large as the launch says.
 #define RIR_SHARED(Storage, name) __shared__ Storage name
-#define RIR_SHARED_DYNAMIC(Storage, name)                                                                              \
-    extern __shared__ __align__(1024) unsigned char rir_dynamic_shared[];                                              \
+#define RIR_SHARED_DYNAMIC(Storage, name)                                 \
+    extern __shared__ __align__(1024) unsigned char rir_dynamic_shared[]; \
     Storage& name = *reinterpret_cast<Storage*>(rir_dynamic_shared)
 
 #else

@@ -72,7 +72,7 @@ fn run_single(single: &Single, inputs: &[Vec<f64>], upstream: &[f64]) -> (Vec<f6
     let graph = lower(&single.graph, Precision::F64).unwrap();
     let mut device = common::cpu(&graph.state, Precision::F64).unwrap();
     let id = device.load(plan(&graph, &device.scratch())).unwrap();
-    device.poison(id);
+    device.poison(id).unwrap();
     for (i, data) in inputs.iter().enumerate() {
         let v = graph.result(&format!("in{i}")).unwrap();
         if graph.producer(v).is_none() {

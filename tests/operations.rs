@@ -3,7 +3,7 @@
 mod common;
 
 use rir::check::reference::{ReferenceDevice, store};
-use rir::check::{Factory, operations_without_rows, run_cases, table};
+use rir::check::{Factory, Rows, operations_without_rows, run_cases, table};
 use rir::device::{Device, PlanId, StepInputs};
 use rir::graph::{
     DType, Graph, Node, Plan, Precision, Region, Role, Segment, StateLayout, ValueId, lower, plan,
@@ -11,7 +11,7 @@ use rir::graph::{
 
 /// Runs the rows of one precision; a failure names every row beyond its limit and how to rerun it.
 fn hold(precision: Precision, factory: Factory<'_>) {
-    let report = run_cases(table(None).filter(|case| case.precision == precision), factory);
+    let report = run_cases(table(Rows::Plain, None).filter(|case| case.precision == precision), factory);
     let failures: Vec<String> = (report.cases.iter().filter(|case| !case.passed))
         .map(|case| {
             let what = case.failure.clone().unwrap_or_else(|| {
@@ -36,17 +36,17 @@ fn hold(precision: Precision, factory: Factory<'_>) {
 
 #[test]
 fn f32() {
-    hold(Precision::F32, &common::cpu);
+    hold(Precision::F32, &|layout, precision, _| common::cpu(layout, precision));
 }
 
 #[test]
 fn f64() {
-    hold(Precision::F64, &common::cpu);
+    hold(Precision::F64, &|layout, precision, _| common::cpu(layout, precision));
 }
 
 #[test]
 fn bf16() {
-    hold(Precision::Bf16, &common::cpu);
+    hold(Precision::Bf16, &|layout, precision, _| common::cpu(layout, precision));
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn every_operation_has_a_row() {
 #[test]
 fn a_device_that_is_slightly_wrong_fails() {
     for fault in [Fault::OffByAThousandth, Fault::Idle] {
-        let factory = |layout: &StateLayout, precision| -> rir::Result<Box<dyn Device>> {
+        let factory = |layout: &StateLayout, precision, _| -> rir::Result<Box<dyn Device>> {
             Ok(Box::new(Wrong { device: ReferenceDevice::new(layout, precision), fault }))
         };
-        let report = run_cases(table(Some("/f32")), &factory);
+        let report = run_cases(table(Rows::Plain, Some("/f32")), &factory);
         let missed: Vec<&String> = report.cases.iter().filter(|c| c.passed).map(|c| &c.name).collect();
         assert!(missed.is_empty(), "passed with {fault:?}: {missed:?}");
         assert_eq!(report.failed, report.cases.len());
@@ -118,8 +118,8 @@ impl Device for Wrong {
         let data = self.device.read_state(region, index)?;
         Ok(if region == Region::Gradients { data } else { self.distort(data) })
     }
-    fn poison(&mut self, id: PlanId) {
-        self.device.poison(id);
+    fn poison(&mut self, id: PlanId) -> rir::Result<()> {
+        self.device.poison(id)
     }
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> rir::Result<()> {
         if self.fault == Fault::Idle { Ok(()) } else { self.device.run(id, segment, inputs) }

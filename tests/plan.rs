@@ -161,8 +161,8 @@ fn a_poisoned_workspace_does_not_show() {
                 let batch = Batch::random(&options, 2);
                 // Twice: what a first run leaves must not help a second.
                 for _ in 0..2 {
-                    model.device.poison(training);
-                    model.device.poison(evaluation);
+                    model.device.poison(training).unwrap();
+                    model.device.poison(evaluation).unwrap();
                     model.step(training, &batch, 0.01);
                     model.run(evaluation, &batch);
                     let state = model.state();

@@ -27,8 +27,8 @@ struct RirEmuLaunch {
     size_t params_bytes;
     const struct RirEmuTensor* tensors;
     size_t tensor_count;
-    uint64_t seed;       // of the order of blocks and threads
-    uint32_t counters;   // nonzero: count traffic, which is slower
+    uint64_t seed;      // of the order of blocks and threads
+    uint32_t counters;  // nonzero: count traffic, which is slower
     uint32_t padding;
 };
 
@@ -47,8 +47,8 @@ struct RirEmuCounters {
 // Runs a launch to its end on the calling thread. Returns 0, or 1 with a sentence in `message` (cut to `message_bytes`,
 // always terminated) that names kernel, block, thread and what it did; `site`, where not 0, is the address of the code
 // that did it, for the caller to resolve to a source line. Different threads may run launches at the same time.
-int rir_emu_launch(const struct RirEmuLaunch* launch, struct RirEmuCounters* counters, char* message, size_t message_bytes,
-                   uint64_t* site);
+int rir_emu_launch(const struct RirEmuLaunch* launch, struct RirEmuCounters* counters, char* message,
+                   size_t message_bytes, uint64_t* site);
 
 // The kernels of this build, by index: name, bytes of parameters, and most threads of a block. Null past the end.
 struct RirEmuKernel {

@@ -63,10 +63,25 @@ every_operation! {
     Sgd "sgd",
 }
 
+/// What kind of device a table is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// One row an operation, shape and precision.
+    Plain,
+    /// One more for every form of its CUDA kernels; no f64.
+    Kernels,
+}
+
 /// The cases whose name contains `filter`, or all. A whole name gives that one case.
-pub fn table(filter: Option<&str>) -> impl Iterator<Item = Case> {
-    let whole = cases::all().any(|case| Some(case.name().as_str()) == filter);
-    cases::all().filter(move |case| match filter {
+pub fn table(rows: Rows, filter: Option<&str>) -> impl Iterator<Item = Case> {
+    let all = move || {
+        cases::all().flat_map(move |case| match rows {
+            Rows::Plain => vec![case],
+            Rows::Kernels => case.with_kernels(),
+        })
+    };
+    let whole = all().any(|case| Some(case.name().as_str()) == filter);
+    all().filter(move |case| match filter {
         None => true,
         Some(filter) if whole => case.name() == filter,
         Some(filter) => case.name().contains(filter),
@@ -99,9 +114,11 @@ mod tests {
         let distinct: HashSet<&String> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
         // The second is also the end of a name that begins with fold_.
+        let kernels: HashSet<String> = table(Rows::Kernels, None).map(|case| case.name()).collect();
+        assert_eq!(kernels.len(), table(Rows::Kernels, None).count());
         for one in ["conv2d/n2h7w5c20k33r3s2p1-e10-stats/f32", "batch_norm/5x10/f32"] {
-            assert_eq!(table(Some(one)).map(|case| case.name()).collect::<Vec<_>>(), [one]);
+            assert_eq!(table(Rows::Plain, Some(one)).map(|case| case.name()).collect::<Vec<_>>(), [one]);
         }
-        assert!(table(Some("pool/")).all(|case| case.name().starts_with("global_avg_pool/")));
+        assert!(table(Rows::Plain, Some("pool/")).all(|case| case.name().starts_with("global_avg_pool/")));
     }
 }

@@ -2,18 +2,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cases::{Case, Limit};
 use super::limits::{limit, relative_error};
 use super::reference::{Context, Tensor, evaluate};
+use crate::device::cuda::Kernels;
 use crate::device::{Device, PlanId, StepInputs};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Placement, Precision, Region, Role, Segment, StateLayout, ValueId, lower, plan};
 use crate::ops::{Epilogue, Op};
 
-/// Makes a device for a State: every case has its own.
-pub type Factory<'a> = &'a dyn Fn(&StateLayout, Precision) -> Result<Box<dyn Device>>;
+/// Makes a device for a State, with a form of its kernels: every case has its own.
+pub type Factory<'a> = &'a (dyn Fn(&StateLayout, Precision, Kernels) -> Result<Box<dyn Device>> + Sync);
 
 /// The learning rate of the optimiser's cases.
 const LEARNING_RATE: f64 = 0.1;
@@ -46,12 +48,13 @@ pub struct Report {
     pub failed: usize,
 }
 
-/// Runs every case of `cases`.
+/// Runs every case of `cases`, several at a time.
 pub fn run_cases(cases: impl Iterator<Item = Case>, factory: Factory<'_>) -> Report {
-    let cases: Vec<CaseResult> = cases.map(|case| run_case(&case, factory)).collect();
+    let cases: Vec<Case> = cases.collect();
+    let cases: Vec<CaseResult> = cases.par_iter().map(|case| run_case(case, factory)).collect();
     let passed = cases.iter().filter(|case| case.passed).count();
-    let device =
-        factory(&StateLayout::default(), Precision::F32).map_or_else(|e| e.to_string(), |d| d.name());
+    let device = factory(&StateLayout::default(), Precision::F32, Kernels::Auto)
+        .map_or_else(|e| e.to_string(), |d| d.name());
     Report { device, passed, failed: cases.len() - passed, cases }
 }
 
@@ -143,10 +146,10 @@ impl Prepared {
         if graph.nodes.len() != 1 {
             return Err(Error::device("a case is one node: its inputs are made in the types that it reads"));
         }
-        let mut device = factory(&graph.state, case.precision)?;
+        let mut device = factory(&graph.state, case.precision, case.kernels.unwrap_or_default())?;
         let scratch = device.scratch();
         let id = device.load(plan(&graph, &scratch))?;
-        device.poison(id);
+        device.poison(id)?;
         for (i, (&v, input)) in kept.iter().zip(inputs).enumerate() {
             match device.plan(id).placements[v.0] {
                 Placement::State(region, index) => device.write_state(region, index, &input.data)?,

@@ -1,13 +1,15 @@
 //! `rir check`: the table of cases on a device.
 
-use rir::check::{OPERATIONS, operations_without_rows, run_case, table};
+use rir::check::{Case, OPERATIONS, Report, Rows, operations_without_rows, run_cases, table};
+use rir::device::cuda::{Kernels, Options};
+use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::{Precision, StateLayout};
 use rir::text::{Align, columns};
 use serde_json::json;
 
 use super::output::Output;
-use super::setup::Machine;
+use super::setup::{Machine, Target};
 
 /// Check a device: every operation, over awkward shapes and every precision, against its definition in f64
 #[derive(clap::Args)]
@@ -33,10 +35,18 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
-    let device = args.machine.prepare()?;
-    let open = |layout: &StateLayout, precision: Precision| device.open(layout, precision);
-    let name = open(&StateLayout::default(), Precision::F32)?.name();
-    let results: Vec<_> = table(args.filter.as_deref()).map(|case| run_case(&case, &open)).collect();
+    let device = args.machine.prepare(Precision::F32)?;
+    let rows = if device.choice == Choice::Cpu { Rows::Plain } else { Rows::Kernels };
+    let open = |layout: &StateLayout, precision: Precision, kernels: Kernels| {
+        let options = Options { kernels, ..device.options };
+        Target { options, ..device }.open(layout, precision)
+    };
+    let wanted = |case: &Case| match (args.machine.kernels, case.kernels) {
+        (Some(wanted), Some(kernels)) => wanted.of(&case.op) == kernels,
+        _ => true,
+    };
+    let cases = table(rows, args.filter.as_deref()).filter(wanted);
+    let Report { device: name, cases: results, .. } = run_cases(cases, &open);
     if results.is_empty() {
         let filter = args.filter.unwrap_or_default();
         return Err(Error::usage(format!(
@@ -79,8 +89,8 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     match results.iter().find(|r| !r.passed) {
         None => Ok(()),
         Some(first) => Err(Error::device(format!(
-            "{failed} of {total} cases failed on {name}; rir check --filter {} repeats the first",
-            first.name
+            "{failed} of {total} cases failed on {name}; rir check --device {} --filter {} repeats the first",
+            device.choice, first.name
         ))),
     }
 }

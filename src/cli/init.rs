@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rir::data::Normaliser;
-use rir::device::select::Choice;
+use rir::device::cpu::CpuDevice;
 use rir::error::{Error, Kind, Result};
 use rir::graph::{Fusions, Precision};
 use rir::optim::Recipe;
@@ -59,7 +59,8 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         label_smoothing: 0.0,
     };
     let image = options.image;
-    let mut session = Session::new(options, |layout, precision| Choice::Cpu.open(layout, precision))?;
+    let mut session =
+        Session::new(options, |layout, precision| Ok(Box::new(CpuDevice::new(layout, precision)?)))?;
     session.initialise(args.seed)?;
     let checkpoint = Checkpoint {
         info: Info {

@@ -1,7 +1,8 @@
 //! `rir inspect`: a network's layers and costs, and every stage of its way from description to plan.
 
 use clap::ValueEnum;
-use rir::device::select::Choice;
+use rir::device::Device;
+use rir::device::cpu::CpuDevice;
 use rir::error::{Error, Result};
 use rir::graph::dot::dot;
 use rir::graph::{Fusions, Graph, Plan, Precision, differentiate, fuse, lower, plan};
@@ -186,7 +187,7 @@ fn show(
     if stage == Stage::Fused {
         return Ok(Shown::Graph(graph));
     }
-    let scratch = Choice::Auto.open(&graph.state, precision)?.scratch();
+    let scratch = CpuDevice::new(&graph.state, precision)?.scratch();
     Ok(Shown::Plan(Box::new(plan(&graph, &scratch))))
 }
 

@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
-    let device = args.machine.prepare()?;
+    let device = args.machine.prepare(args.precision)?;
     let (checkpoint, files) = split(&args)?;
     let trained = Trained::find(&checkpoint)?;
     let info = &trained.checkpoint.info;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rir::data::{DataSpec, LoadOptions, Loaded, load};
 use rir::device::Device;
+use rir::device::cuda::{Kernels, Options};
 use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::{Fusions, Precision, StateLayout};
@@ -12,19 +13,31 @@ use rir::train::{Checkpoint, Config, Session, SessionOptions, find_checkpoint};
 /// Flags of the commands that compute.
 #[derive(clap::Args)]
 pub struct Machine {
-    /// auto, cpu, cuda or cuda:N [default: auto]
+    /// auto, cpu, cuda, cuda:N, or emu [default: auto]; emu runs the CUDA kernels on the processor, every access checked:
+    /// it is for checking kernels, cpu is for training
     #[arg(long, value_name = "D")]
     pub device: Option<Choice>,
+    /// Which CUDA kernels: auto, naive or tiled; an operation without such a form runs the one it has [default: auto]
+    #[arg(long, value_name = "FORM")]
+    pub kernels: Option<Kernels>,
+    /// Launch every CUDA kernel by itself, not a whole step as one graph
+    #[arg(long)]
+    no_graph: bool,
+    /// Wait for every CUDA kernel: a fault then names its node
+    #[arg(long, requires = "no_graph")]
+    sync: bool,
     /// Threads of the cpu [default: all]; no result depends on it
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
 }
 
 impl Machine {
-    /// The device, once it is sure that it can be had and the threads are set up.
-    pub fn prepare(&self) -> Result<Choice> {
-        let device = self.device.unwrap_or_default();
-        device.check()?;
+    /// The device for this arithmetic, once it is sure that it can be had and the threads are set up. Only the
+    /// processor computes in f64, so that is where it goes unasked.
+    pub fn prepare(&self, precision: Precision) -> Result<Target> {
+        let unasked = if precision == Precision::F64 { Choice::Cpu } else { Choice::Auto };
+        let choice = self.device.unwrap_or(unasked).resolve();
+        choice.check()?;
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             pool.map_err(|e| {
@@ -33,18 +46,32 @@ impl Machine {
                 ))
             })?;
         }
-        Ok(device)
+        Ok(Target { choice, options: self.options() })
+    }
+
+    /// How CUDA kernels run.
+    pub fn options(&self) -> Options {
+        Options { kernels: self.kernels.unwrap_or_default(), graph: !self.no_graph, sync: self.sync }
+    }
+}
+
+/// A device, and how it runs kernels.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub choice: Choice,
+    pub options: Options,
+}
+
+impl Target {
+    /// Opens the device with an empty State.
+    pub fn open(self, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
+        self.choice.open(layout, precision, self.options)
     }
 }
 
 /// A count of which there must be some.
 pub fn at_least_one(text: &str) -> Result<usize> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| Error::usage("give a whole number from 1"))
-}
-
-/// Opens a device by its name, for those who keep names.
-pub fn open_device(name: &str, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
-    name.parse::<Choice>()?.open(layout, precision)
 }
 
 /// Reads a data set by what the user calls it, for a network that takes images of this height and width.
@@ -71,7 +98,7 @@ impl Trained {
     }
 
     /// The network on a device.
-    pub fn session(&self, device: Choice, precision: Precision) -> Result<Session> {
+    pub fn session(&self, device: Target, precision: Precision) -> Result<Session> {
         let info = &self.checkpoint.info;
         let options = SessionOptions {
             model: info.model.clone(),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::{Fusions, Precision};
 use rir::trace::{Batch, Options, check_output, save, trace};
@@ -46,10 +45,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
-    let device = match args.machine.prepare()? {
-        Choice::Auto => Choice::Cpu,
-        device => device,
-    };
+    let device = args.machine.prepare(args.precision)?;
     let Trained { checkpoint, path, .. } = Trained::find(&args.checkpoint)?;
     check_output(&args.output, &[&args.input, &path])?;
     let bytes = std::fs::read(&args.input).map_err(|e| Error::io("read", &args.input, &e))?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rir::data::split::Share;
+use rir::device::select::Choice;
 use rir::error::Result;
 use rir::graph::Precision;
 use rir::nn::Description;
@@ -14,7 +15,7 @@ use rir::train::{
 
 use super::model::{self, Changes};
 use super::output::Output;
-use super::setup::{Machine, open_data, open_device};
+use super::setup::{Machine, open_data};
 
 /// Train a network, or continue a run
 #[derive(clap::Args)]
@@ -103,20 +104,22 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
-    let device = args.machine.prepare()?;
+    let device = args.machine.prepare(args.precision.unwrap_or(Precision::F32))?;
     let seeds = args.seeds;
     let json = args.json;
     let options = TrainOptions {
         // A resumed run keeps its device unless another is asked for.
         device: match args.resume {
             Some(_) => args.machine.device.map(|d| d.to_string()),
-            None => Some(device.to_string()),
+            None => Some(device.choice.to_string()),
         },
         ..options(args)?
     };
     let environment = Environment {
         open_data: &|name, [height, width]| open_data(name, (height, width)),
-        open_device: &open_device,
+        open_device: &|name, layout, precision| {
+            name.parse::<Choice>()?.open(layout, precision, device.options)
+        },
     };
     if let Some(count) = seeds {
         let summary = train_seeds(&options, count, &environment)?;

@@ -3,9 +3,14 @@
 pub mod cpu;
 pub mod cuda;
 pub mod select;
+mod values;
 
+use crate::data::{Augment, Images, Normaliser};
 use crate::error::Result;
 use crate::graph::{Plan, Region, Segment, ValueId};
+
+/// A loss above this is an exploded one: the worst that an untrained network does is a few times ln(classes).
+pub const EXPLODED_LOSS: f64 = 100.0;
 
 /// What changes from step to step without changing the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -25,6 +30,11 @@ pub struct PlanId(pub usize);
 pub trait Device {
     /// For people, such as `cpu (2 threads)`.
     fn name(&self) -> String;
+
+    /// Which kernels run, for people; `None` where there is no choice.
+    fn kernels(&self) -> Option<String> {
+        None
+    }
 
     /// Allocates a plan's workspace; from here on, running it allocates no tensor.
     ///
@@ -72,7 +82,10 @@ pub trait Device {
 
     /// Fills a plan's workspace with NaN, so that whatever is read before it is written shows. Call it before
     /// writing the inputs.
-    fn poison(&mut self, id: PlanId);
+    ///
+    /// # Errors
+    /// If the device failed.
+    fn poison(&mut self, id: PlanId) -> Result<()>;
 
     /// Runs one segment of a plan.
     ///
@@ -82,4 +95,67 @@ pub trait Device {
 
     /// Bytes that a node needs while it runs, for the planner.
     fn scratch(&self) -> fn(&crate::graph::Graph, &crate::graph::Node) -> usize;
+
+    /// The way to train from a set that lies on the device, where the device has one.
+    fn feed(&mut self) -> Option<&mut dyn Feed> {
+        None
+    }
+}
+
+/// A training step whose batch the device draws from the set that it holds.
+#[derive(Debug, Clone, Copy)]
+pub struct FedStep<'a> {
+    /// Counted from 0 over the whole run.
+    pub step: u64,
+    /// From 0.
+    pub epoch: u32,
+    /// The seed of the augmentation.
+    pub seed: u64,
+    /// The optimiser's learning rate.
+    pub learning_rate: f64,
+    /// The batch: indices into the set.
+    pub samples: &'a [u32],
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The step.
+    pub step: u64,
+    /// Mean loss over its batch, before the step.
+    pub loss: f64,
+    /// How many of its images the network got right.
+    pub correct: u64,
+}
+
+/// How long [`Feed::collect`] waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Only where no further step could be submitted.
+    ForRoom,
+    /// Until every step is done.
+    ForAll,
+}
+
+/// Training without a stall: the set lies on the device, steps are queued, and their outcomes come back later.
+///
+/// Where a step's loss is not a number, or above [`EXPLODED_LOSS`], neither it nor any later step changes the State.
+pub trait Feed {
+    /// Takes the training set, with its normalisation and augmentation, in place of one held before.
+    ///
+    /// # Errors
+    /// If they do not suit each other, or there is not enough memory.
+    fn hold(&mut self, images: &Images, normaliser: &Normaliser, augment: Augment) -> Result<()>;
+
+    /// Queues a whole step of a training plan, its update included.
+    ///
+    /// # Errors
+    /// If no set is held, an index lies beyond it, too many outcomes wait to be collected, or the device failed.
+    fn submit(&mut self, id: PlanId, step: &FedStep<'_>) -> Result<()>;
+
+    /// The outcomes that were not collected yet, in the order of the steps.
+    ///
+    /// # Errors
+    /// If the device failed.
+    fn collect(&mut self, wait: Wait) -> Result<Vec<StepReport>>;
 }

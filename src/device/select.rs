@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Device;
-use super::cuda::{self, Card};
-use crate::device::cpu::CpuDevice;
+use super::cpu::CpuDevice;
+use super::cuda::{self, CudaDevice};
 use crate::error::{Error, Result, unknown};
 use crate::graph::{Precision, StateLayout};
 
@@ -19,6 +19,8 @@ pub enum Choice {
     Cpu,
     /// A CUDA card by its ordinal.
     Cuda(usize),
+    /// The CUDA kernels on the processor, every access checked: for checking kernels, not for training.
+    Emu,
 }
 
 impl FromStr for Choice {
@@ -29,6 +31,7 @@ impl FromStr for Choice {
             "auto" => return Ok(Self::Auto),
             "cpu" => return Ok(Self::Cpu),
             "cuda" => return Ok(Self::Cuda(0)),
+            "emu" => return Ok(Self::Emu),
             _ => {}
         }
         match text.strip_prefix("cuda:").map(str::parse) {
@@ -36,7 +39,7 @@ impl FromStr for Choice {
             Some(Err(_)) => {
                 Err(Error::usage(format!("'{text}' is no device: a card is named cuda:0, cuda:1, ...")))
             }
-            None => Err(Error::usage(unknown("device", text, &["auto", "cpu", "cuda", "cuda:0"]))),
+            None => Err(Error::usage(unknown("device", text, &["auto", "cpu", "cuda", "cuda:0", "emu"]))),
         }
     }
 }
@@ -46,43 +49,51 @@ impl fmt::Display for Choice {
         match self {
             Self::Auto => f.pad("auto"),
             Self::Cpu => f.pad("cpu"),
+            Self::Emu => f.pad("emu"),
             Self::Cuda(ordinal) => f.pad(&format!("cuda:{ordinal}")),
         }
     }
 }
 
 impl Choice {
-    /// Whether the device can be had, without opening it.
-    ///
-    /// # Errors
-    /// A CUDA card: this build has no kernels for it, and the sentence says whether a driver and the card are there.
-    pub fn check(self) -> Result<()> {
+    /// What `auto` is here: the first card that this build's kernels run on, else the processor. Others are themselves.
+    pub fn resolve(self) -> Self {
         match self {
-            Self::Auto | Self::Cpu => Ok(()),
-            Self::Cuda(ordinal) => Err(Error::device(no_cuda(ordinal, cuda::cards()?.as_deref()))),
+            Self::Auto if cuda::is_usable(0) => Self::Cuda(0),
+            Self::Auto => Self::Cpu,
+            _ => self,
         }
     }
 
-    /// Opens the device with an empty State.
+    /// Whether the device can be had, without opening it.
     ///
     /// # Errors
-    /// As [`Choice::check`], or if there is not enough memory.
-    pub fn open(self, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
-        self.check()?;
-        Ok(Box::new(CpuDevice::new(layout, precision)?))
+    /// For what this build or this machine lacks, and how to get it.
+    pub fn check(self) -> Result<()> {
+        match self {
+            Self::Auto | Self::Cpu => Ok(()),
+            Self::Cuda(ordinal) => cuda::check(ordinal),
+            Self::Emu => cuda::check_emulator(),
+        }
     }
-}
 
-fn no_cuda(ordinal: usize, cards: Option<&[Card]>) -> String {
-    let found = match cards {
-        None => "no CUDA driver (libcuda) is installed".to_owned(),
-        Some([]) => "the CUDA driver shows no card".to_owned(),
-        Some(cards) => match cards.get(ordinal) {
-            None => format!("there is no card {ordinal}: the last one is cuda:{}", cards.len() - 1),
-            Some(card) => format!("{} is present", card.name),
-        },
-    };
-    format!("cuda:{ordinal}: {found}, and this build holds no CUDA kernels; use --device cpu")
+    /// Opens the device with an empty State; `options` say how kernels run.
+    ///
+    /// # Errors
+    /// As [`Choice::check`], if there is not enough memory, or the device does not know the precision.
+    pub fn open(
+        self,
+        layout: &StateLayout,
+        precision: Precision,
+        options: cuda::Options,
+    ) -> Result<Box<dyn Device>> {
+        let driver = match self.resolve() {
+            Self::Auto | Self::Cpu => return Ok(Box::new(CpuDevice::new(layout, precision)?)),
+            Self::Cuda(ordinal) => cuda::open_card(ordinal, options.sync)?,
+            Self::Emu => cuda::open_emulator()?,
+        };
+        Ok(Box::new(CudaDevice::new(driver, layout, precision, options)?))
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +102,9 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for (text, choice) in [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda:3", Choice::Cuda(3))] {
+        for (text, choice) in
+            [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda:3", Choice::Cuda(3)), ("emu", Choice::Emu)]
+        {
             assert_eq!(text.parse::<Choice>().unwrap(), choice);
             assert_eq!(choice.to_string(), text);
         }
@@ -99,14 +112,5 @@ mod tests {
         let message = |text: &str| text.parse::<Choice>().unwrap_err().to_string();
         assert_eq!(message("gpu"), "unknown device 'gpu'; did you mean 'cpu'?");
         assert!(message("cuda:x").contains("cuda:0"));
-    }
-
-    #[test]
-    fn what_is_missing_is_said() {
-        let card = Card { ordinal: 0, name: "NVIDIA H100".into(), memory: 1, capability: (9, 0) };
-        assert!(no_cuda(0, None).contains("no CUDA driver"));
-        assert!(no_cuda(0, Some(&[])).contains("shows no card"));
-        assert!(no_cuda(1, Some(std::slice::from_ref(&card))).contains("no card 1"));
-        assert!(no_cuda(0, Some(&[card])).contains("NVIDIA H100 is present"));
     }
 }

@@ -7,6 +7,7 @@ use super::checkpoint::{Checkpoint, FORMAT_VERSION, Info};
 use super::config::Config;
 use super::diverged;
 use super::evaluate::evaluate;
+use super::feeder::{Feeder, Next, Queue};
 use super::memory::peak_rss_bytes;
 use super::metrics::{Line, Metrics};
 use super::position::{Measured, Position, Sums};
@@ -16,7 +17,8 @@ use super::run::RunFolder;
 use super::session::{Session, is_sane};
 use super::stop::Stop;
 use super::summary::{Stopped, Summary};
-use crate::data::{Batch, Images, Loader, Normaliser, TrainOptions};
+use crate::data::{Images, Loader, Normaliser, TrainOptions};
+use crate::device::StepReport;
 use crate::error::{Error, Kind, Result};
 use crate::text::number;
 
@@ -51,8 +53,10 @@ pub(super) struct Loop {
     pub line_began: Instant,
     /// How long the last evaluation took.
     pub evaluation_took: Option<Duration>,
-    /// Of each step of this process.
+    /// Of each step of this process; of several that were reported together, their mean.
     pub step_seconds: Vec<f64>,
+    /// Time that was spent on steps since the last one was reported.
+    pub unreported: Duration,
     pub position: Position,
 }
 
@@ -62,7 +66,7 @@ impl Loop {
         if self.position.step == 0 {
             self.save()?;
         }
-        let mut loader = self.loader()?;
+        let mut feeder = self.feeder()?;
         let stopped = loop {
             if self.position.finished {
                 break None;
@@ -71,21 +75,20 @@ impl Loop {
                 self.end_epoch()?;
                 continue;
             }
-            if self.stop.is_requested(self.position.step) {
+            if self.stop.is_requested(self.position.step + feeder.under_way()) {
                 break Some(Stopped::Interrupted);
             }
             if self.is_time_up() {
                 break Some(Stopped::TimeLimit);
             }
-            let began = Instant::now();
-            let batch = loader.next().unwrap_or_else(|| Err(Error::data("the loader ended early")))?;
-            self.step(&batch)?;
-            self.step_seconds.push(began.elapsed().as_secs_f64());
+            self.step(&mut feeder)?;
             if self.saved.elapsed() >= self.checkpoint_every {
+                self.drain(&mut feeder)?;
                 self.save()?;
             }
         };
-        drop(loader);
+        self.drain(&mut feeder)?;
+        drop(feeder);
         if stopped.is_some() {
             self.save()?;
         }
@@ -93,6 +96,15 @@ impl Loop {
             self.measure_unfinished()?;
         }
         Ok(self.summary(stopped))
+    }
+
+    /// Batches from the position on: of the device's own set where it keeps one, else of a loader.
+    fn feeder(&mut self) -> Result<Feeder> {
+        let Config { recipe, seed, .. } = &self.config;
+        if self.session.hold(&self.data.train, &self.normaliser, recipe.augment)? {
+            return Ok(Feeder::Device(Queue::new(*seed, self.data.train.len(), recipe.batch_size)));
+        }
+        self.loader().map(Feeder::Host)
     }
 
     /// Batches from the position on.
@@ -121,21 +133,55 @@ impl Loop {
         self.started.elapsed().as_secs_f64() + 1.1 * evaluation + 1.0 >= limit.as_secs_f64()
     }
 
-    fn learning_rate(&self) -> f64 {
-        self.config.recipe.rate(self.position.step, self.total)
+    /// The learning rate of a step.
+    fn learning_rate(&self, step: u64) -> f64 {
+        self.config.recipe.rate(step, self.total)
     }
 
-    fn step(&mut self, batch: &Batch) -> Result<()> {
-        let rate = self.learning_rate();
-        let result = self.session.train_step(&batch.images, &batch.labels, rate)?;
-        if !is_sane(result.loss) {
-            return Err(self.diverged(batch, result.loss, rate));
+    /// Makes or queues the next step; an epoch's last step waits for all of them.
+    fn step(&mut self, feeder: &mut Feeder) -> Result<()> {
+        let began = Instant::now();
+        let under_way = feeder.under_way();
+        let step = self.position.step + under_way;
+        let step_in_epoch = self.position.step_in_epoch + under_way as usize;
+        let learning_rate = self.learning_rate(step);
+        let next = Next { step, epoch: self.position.epoch, step_in_epoch, learning_rate };
+        let mut reports = feeder.advance(&mut self.session, next)?;
+        if step_in_epoch + 1 == self.steps_per_epoch || step + 1 == self.total {
+            reports.append(&mut feeder.drain(&mut self.session)?);
         }
+        self.unreported += began.elapsed();
+        self.record(&reports)
+    }
+
+    /// Waits for every step under way.
+    fn drain(&mut self, feeder: &mut Feeder) -> Result<()> {
+        let began = Instant::now();
+        let reports = feeder.drain(&mut self.session)?;
+        self.unreported += began.elapsed();
+        self.record(&reports)
+    }
+
+    /// Takes the outcomes of steps into the run's position and metrics.
+    fn record(&mut self, reports: &[StepReport]) -> Result<()> {
+        if !reports.is_empty() {
+            let each = std::mem::take(&mut self.unreported).as_secs_f64() / reports.len() as f64;
+            self.step_seconds.extend(reports.iter().map(|_| each));
+        }
+        reports.iter().try_for_each(|report| self.record_one(report))
+    }
+
+    fn record_one(&mut self, report: &StepReport) -> Result<()> {
+        let rate = self.learning_rate(report.step);
+        if !is_sane(report.loss) {
+            return Err(self.diverged(report.loss, rate));
+        }
+        let images = self.config.recipe.batch_size;
         let position = &mut self.position;
         position.step += 1;
         position.step_in_epoch += 1;
-        position.line_sums.add(result.loss, result.correct, batch.labels.len());
-        position.epoch_sums.add(result.loss, result.correct, batch.labels.len());
+        position.line_sums.add(report.loss, report.correct, images);
+        position.epoch_sums.add(report.loss, report.correct, images);
         let line = self.line(self.position.line_sums, rate);
         if let Some(line) = &line {
             self.progress.step(line);
@@ -224,7 +270,11 @@ impl Loop {
         self.position.events_bytes = lengths.events;
         self.position.seconds = self.seconds();
         if let Some(name) = diverged::damaged_weights(&mut self.session)? {
-            return Err(self.advice(&format!("{name} is not finite any more"), "", self.learning_rate()));
+            return Err(self.advice(
+                &format!("{name} is not finite any more"),
+                "",
+                self.learning_rate(self.position.step),
+            ));
         }
         self.checkpoint()?.save(&self.folder.checkpoint())?;
         self.saved = Instant::now();
@@ -256,10 +306,13 @@ impl Loop {
         })
     }
 
-    /// The error of a batch whose loss is not sane.
-    fn diverged(&mut self, batch: &Batch, loss: f64, rate: f64) -> Error {
+    /// The error of the step at the position, whose loss is not sane.
+    fn diverged(&mut self, loss: f64, rate: f64) -> Error {
         let loss = format!("the loss is {loss}; ");
-        match diverged::diagnose(&mut self.session, &batch.images, &batch.labels) {
+        let batch = self.loader().and_then(|mut loader| {
+            loader.next().unwrap_or_else(|| Err(Error::data("the loader ended early")))
+        });
+        match batch.and_then(|b| diverged::diagnose(&mut self.session, &b.images, &b.labels)) {
             Ok(cause) => self.advice(&cause, &loss, rate),
             Err(e) => self.advice(&format!("and the search for the layer failed ({e})"), &loss, rate),
         }

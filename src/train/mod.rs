@@ -14,6 +14,7 @@ mod checkpoint;
 mod config;
 mod diverged;
 mod evaluate;
+mod feeder;
 mod looping;
 mod memory;
 mod metrics;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::tensor::{Tensor, from_file_order, to_file_order};
-use crate::device::{Device, PlanId, StepInputs};
+use crate::data::{Augment, Images, Normaliser};
+use crate::device::{Device, EXPLODED_LOSS, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
 use crate::graph::{self, Fusions, Graph, Precision, Region, Segment, StateLayout};
 use crate::nn::{self, Description, Options, Purpose};
@@ -62,12 +63,9 @@ pub(super) enum PlanKind {
 /// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded.
 const LOADED_PLANS: usize = 4;
 
-/// A loss above this is an exploded one: the worst that an untrained network does is a few times ln(classes).
-const EXPLODED: f64 = 100.0;
-
 /// Whether a loss is one that training can go on from.
 pub(super) fn is_sane(loss: f64) -> bool {
-    loss <= EXPLODED
+    loss <= EXPLODED_LOSS
 }
 
 /// One network on one device.
@@ -139,6 +137,50 @@ impl Session {
             self.device.run(plan, Segment::Update, &inputs)?;
         }
         Ok(result)
+    }
+
+    /// Puts the training set on the device, where that trains from a set of its own; says whether it does.
+    ///
+    /// # Errors
+    /// If the set does not suit its normalisation or augmentation, or does not fit the device.
+    pub(super) fn hold(
+        &mut self,
+        images: &Images,
+        normaliser: &Normaliser,
+        augment: Augment,
+    ) -> Result<bool> {
+        match self.device.feed() {
+            Some(feed) => feed.hold(images, normaliser, augment).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Queues a step from the set that the device holds. Where a loss is not finite, or above 100, neither that step
+    /// nor a later one changes the State.
+    ///
+    /// # Errors
+    /// If no set is held, or the device failed.
+    pub(super) fn submit(&mut self, step: &FedStep<'_>) -> Result<()> {
+        let plan = self.plan(PlanKind::Train, step.samples.len())?;
+        self.fed()?.submit(plan, step)
+    }
+
+    /// The outcomes of queued steps that are known by now.
+    ///
+    /// # Errors
+    /// If no set is held, or the device failed.
+    pub(super) fn collect(&mut self, wait: Wait) -> Result<Vec<StepReport>> {
+        self.fed()?.collect(wait)
+    }
+
+    fn fed(&mut self) -> Result<&mut dyn Feed> {
+        let missing = || Error::device("the device holds no training set");
+        self.device.feed().ok_or_else(missing)
+    }
+
+    /// Which kernels run, where there is a choice.
+    pub fn kernels(&self) -> Option<String> {
+        self.device.kernels()
     }
 
     /// What the network makes of a batch of any size: images (N, H, W, C), labels (N).

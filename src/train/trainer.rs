@@ -145,6 +145,7 @@ impl Start {
             session.device_name(),
             config.precision
         ));
+        session.kernels().iter().for_each(|kernels| progress.say(&format!("kernels {kernels}")));
         let verb = if position.step > 0 { "continuing" } else { "run" };
         progress.say(&format!("{verb} {}: {}", folder.path().display(), counted(total, "step")));
         let keep = Lengths { metrics: position.metrics_bytes, events: position.events_bytes };
@@ -168,6 +169,7 @@ impl Start {
             line_began: Instant::now(),
             evaluation_took: None,
             step_seconds: Vec::new(),
+            unreported: Duration::ZERO,
             position,
         }
         .run()

@@ -137,7 +137,7 @@ impl Model {
         let fused = graph::fuse(lowered, fusions).unwrap();
         let scratch = self.device.scratch();
         let id = self.device.load(graph::plan(&fused, &scratch)).unwrap();
-        self.device.poison(id);
+        self.device.poison(id).unwrap();
         id
     }
 

@@ -16,6 +16,7 @@ pub use network::of_graph;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
 use super::reference::Tensor;
+use crate::device::cuda::{Kernels, kernels};
 use crate::graph::{DType, ParameterKind, Precision, Role, Shape, Source, Value};
 use crate::ops::Op;
 use crate::random::{Purpose, Stream};
@@ -79,6 +80,8 @@ pub struct Case {
     pub kinds: Vec<ParameterKind>,
     /// The arithmetic.
     pub precision: Precision,
+    /// The form of CUDA kernels; `None` where a device has no choice, or the operation one form only.
+    pub kernels: Option<Kernels>,
     /// What its outputs are held to.
     pub limit: Limit,
 }
@@ -135,15 +138,28 @@ pub(super) fn all() -> impl Iterator<Item = Case> {
             inputs: inputs.clone(),
             kinds: kinds.clone(),
             precision,
+            kernels: None,
             limit,
         })
     })
 }
 
 impl Case {
-    /// Its unique name, by which it is rerun: operation, form, precision.
+    /// Its unique name, by which it is rerun: operation, form, precision, and the form of its kernels.
     pub fn name(&self) -> String {
-        format!("{}/{}/{}", self.op.operation().name(), self.form, self.precision)
+        let kernels = self.kernels.map_or_else(String::new, |kernels| format!("/{kernels}"));
+        format!("{}/{}/{}{kernels}", self.op.operation().name(), self.form, self.precision)
+    }
+
+    /// The rows that this one is on a device of CUDA kernels: one a form, none in a precision that kernels do not know.
+    pub(super) fn with_kernels(self) -> Vec<Self> {
+        if self.precision == Precision::F64 {
+            return Vec::new();
+        }
+        match kernels::forms(&self.op) {
+            [_] => vec![self],
+            forms => forms.iter().map(|&form| Self { kernels: Some(form), ..self.clone() }).collect(),
+        }
     }
 
     /// The role in which the operation reads each input.

@@ -19,6 +19,7 @@ pub fn of_graph(graph: &Graph, precision: Precision) -> Vec<Case> {
                 _ => Vec::new(),
             },
             precision,
+            kernels: None,
             limit: Limit::Sum(graph.cost(node).flops as usize),
         };
         if !cases.iter().any(|c| c.op == case.op && c.inputs == case.inputs) {

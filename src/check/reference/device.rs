@@ -160,8 +160,9 @@ impl Device for ReferenceDevice {
         Ok(self.region(region)[index].data.clone())
     }
 
-    fn poison(&mut self, id: PlanId) {
+    fn poison(&mut self, id: PlanId) -> Result<()> {
         self.loaded(id).values.iter_mut().for_each(|t| t.data.fill(f64::NAN));
+        Ok(())
     }
 
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> Result<()> {

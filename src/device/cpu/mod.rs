@@ -7,7 +7,7 @@ mod batch_norm;
 mod classifier;
 mod conv2d;
 mod conv2d_weight_grad;
-mod element;
+pub(super) mod element;
 mod elementwise;
 mod execute;
 mod indirect;
@@ -19,12 +19,12 @@ mod two_stream;
 mod views;
 mod winograd;
 
-use bytemuck::Pod;
 use half::bf16;
 
-use self::element::{Element, Real};
+use self::element::Element;
 use self::memory::Buffer;
 use self::views::{State, Views};
+use super::values::{decode, encode, expect_length};
 use super::{Device, PlanId, StepInputs};
 use crate::error::{Error, Result};
 use crate::graph::{
@@ -88,51 +88,6 @@ impl CpuDevice {
     }
 }
 
-fn expect_length(what: &str, got: usize, want: usize) -> Result<()> {
-    if got == want {
-        return Ok(());
-    }
-    Err(Error::device(format!("{what} has {want} elements, got {got}")))
-}
-
-fn narrow<T: Element>(bytes: &mut [u8], data: &[f64]) {
-    let out: &mut [T] = bytemuck::cast_slice_mut(bytes);
-    out.iter_mut().zip(data).for_each(|(o, x)| *o = T::store(T::Acc::from_f64(*x)));
-}
-
-fn widen<T: Element>(bytes: &[u8]) -> Vec<f64> {
-    bytemuck::cast_slice::<u8, T>(bytes).iter().map(|x| x.load().to_f64()).collect()
-}
-
-fn convert<T: Pod>(bytes: &mut [u8], data: &[f64], f: impl Fn(f64) -> T) {
-    bytemuck::cast_slice_mut::<u8, T>(bytes).iter_mut().zip(data).for_each(|(o, x)| *o = f(*x));
-}
-
-fn write_as(bytes: &mut [u8], dtype: DType, data: &[f64]) {
-    match dtype {
-        DType::F64 => narrow::<f64>(bytes, data),
-        DType::F32 => narrow::<f32>(bytes, data),
-        DType::Bf16 => narrow::<bf16>(bytes, data),
-        DType::I32 => convert(bytes, data, |x| x as i32),
-        DType::U8 => {
-            bytes.fill(0);
-            for (i, _) in data.iter().enumerate().filter(|(_, x)| **x != 0.0) {
-                bytes[i / 8] |= 1 << (i % 8);
-            }
-        }
-    }
-}
-
-fn read_as(bytes: &[u8], dtype: DType, elements: usize) -> Vec<f64> {
-    match dtype {
-        DType::F64 => widen::<f64>(bytes),
-        DType::F32 => widen::<f32>(bytes),
-        DType::Bf16 => widen::<bf16>(bytes),
-        DType::I32 => bytemuck::cast_slice::<u8, i32>(bytes).iter().map(|x| f64::from(*x)).collect(),
-        DType::U8 => (0..elements).map(|i| f64::from(bytes[i / 8] >> (i % 8) & 1)).collect(),
-    }
-}
-
 impl Device for CpuDevice {
     fn name(&self) -> String {
         let threads = rayon::current_num_threads();
@@ -185,31 +140,32 @@ impl Device for CpuDevice {
     fn write(&mut self, id: PlanId, value: ValueId, data: &[f64]) -> Result<()> {
         let (bytes, dtype, _, elements) = self.bytes(id, value);
         expect_length("the value", data.len(), elements)?;
-        write_as(bytes, dtype, data);
+        encode(bytes, dtype, data);
         Ok(())
     }
 
     fn read(&mut self, id: PlanId, value: ValueId) -> Result<Vec<f64>> {
         let (bytes, dtype, _, elements) = self.bytes(id, value);
-        Ok(read_as(bytes, dtype, elements))
+        Ok(decode(bytes, dtype, elements))
     }
 
     fn write_state(&mut self, region: Region, index: usize, data: &[f64]) -> Result<()> {
         let dtype = self.precision.master();
         let bytes = self.state.tensor::<u8>(region, index);
         expect_length("the tensor", data.len(), bytes.len() / dtype.size())?;
-        write_as(bytes, dtype, data);
+        encode(bytes, dtype, data);
         Ok(())
     }
 
     fn read_state(&mut self, region: Region, index: usize) -> Result<Vec<f64>> {
         let dtype = self.precision.master();
-        Ok(read_as(self.state.tensor::<u8>(region, index), dtype, 0))
+        Ok(decode(self.state.tensor::<u8>(region, index), dtype, 0))
     }
 
-    fn poison(&mut self, id: PlanId) {
+    fn poison(&mut self, id: PlanId) -> Result<()> {
         // All bits set is NaN in every floating-point type.
         self.loaded(id).1.bytes_mut().fill(0xFF);
+        Ok(())
     }
 
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> Result<()> {

@@ -68,6 +68,12 @@ struct Mailbox {
 #[repr(C, align(128))]
 struct Params([u8; 4096]);
 
+/// # Errors
+/// If card `ordinal` cannot be used with the kernels of `images`; as [`CardDriver::open`], without opening it.
+pub fn check(ordinal: usize, images: &Images) -> Result<()> {
+    open::usable(ordinal, images).map(|_| ())
+}
+
 impl CardDriver {
     /// Opens card `ordinal` with the kernels of `images`.
     ///
@@ -346,13 +352,7 @@ impl Driver for CardDriver {
             return Err(Error::device(format!("{name}: {bytes} bytes at {:#x} are in no mailbox", from.0)));
         }
         // Who waits for a number in a mailbox has to hear that no kernel will write it any more.
-        self.call("look into a mailbox", None, |this| {
-            // SAFETY: the stream is this driver's own.
-            match unsafe { sys::cuStreamQuery(this.stream.cu_stream()) } {
-                sys::CUresult::CUDA_ERROR_NOT_READY => Ok(()),
-                result => result.result(),
-            }
-        })?;
+        self.is_idle()?;
         let memory =
             std::ptr::with_exposed_provenance_mut::<u8>(usize::try_from(from.0).expect("64-bit addresses"));
         let mut done = 0;
@@ -445,6 +445,16 @@ impl Driver for CardDriver {
         // An error shows again at the next call that can say so.
         let _ = self.synchronise();
         self.graphs.remove(&replay.0);
+    }
+
+    fn is_idle(&mut self) -> Result<bool> {
+        self.call("ask whether work is done", None, |this| {
+            // SAFETY: the stream is this driver's own.
+            match unsafe { sys::cuStreamQuery(this.stream.cu_stream()) } {
+                sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+                result => result.result().map(|()| true),
+            }
+        })
     }
 
     fn synchronise(&mut self) -> Result<()> {

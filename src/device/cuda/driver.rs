@@ -83,6 +83,12 @@ pub trait Driver {
     /// Forgets a captured graph once all queued work is done.
     fn release(&mut self, replay: Replay);
 
+    /// Whether all queued work is done; does not wait.
+    ///
+    /// # Errors
+    /// If the card or a kernel failed.
+    fn is_idle(&mut self) -> Result<bool>;
+
     /// Waits for all queued work.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, unknown};
+use crate::ops::Op;
 
 /// The form of kernels that is asked for. An operation that does not have it runs the nearest simpler form it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -20,6 +21,22 @@ pub enum Kernels {
 impl Kernels {
     /// Every form by its name.
     pub const NAMES: [&str; 3] = ["auto", "naive", "tiled"];
+}
+
+/// The forms that an operation has, the fastest last.
+pub fn forms(op: &Op) -> &'static [Kernels] {
+    match op {
+        Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_) => &[Kernels::Naive, Kernels::Tiled],
+        _ => &[Kernels::Naive],
+    }
+}
+
+impl Kernels {
+    /// The form that runs where this one is asked for.
+    pub fn of(self, op: &Op) -> Self {
+        let forms = forms(op);
+        if forms.contains(&self) { self } else { forms[forms.len() - 1] }
+    }
 }
 
 impl FromStr for Kernels {

@@ -1,12 +1,70 @@
 //! CUDA cards, and the emulator that runs the same kernels on the processor.
 
 pub mod card;
+pub mod device;
 pub mod driver;
+#[cfg(rir_emu)]
+pub mod emulator;
+pub mod feed;
 pub mod images;
 pub mod kernels;
 pub mod launch;
 pub mod probe;
 
 pub use card::CardDriver;
+pub use device::{CudaDevice, Options};
 pub use kernels::Kernels;
 pub use probe::{Card, cards};
+
+use self::driver::Driver;
+use crate::error::Result;
+
+/// Whether this build's kernels run on card `ordinal`.
+pub fn is_usable(ordinal: usize) -> bool {
+    check(ordinal).is_ok()
+}
+
+/// # Errors
+/// If card `ordinal` cannot be had: what this build or this machine lacks, and how to get it.
+pub fn check(ordinal: usize) -> Result<()> {
+    card::check(ordinal, &images::images())
+}
+
+/// A card.
+///
+/// # Errors
+/// As [`check`].
+pub fn open_card(ordinal: usize, sync: bool) -> Result<Box<dyn Driver>> {
+    Ok(Box::new(CardDriver::open(ordinal, images::images())?.synchronous(sync)))
+}
+
+/// # Errors
+/// If this build has no emulator, and how to get one.
+pub fn check_emulator() -> Result<()> {
+    open_emulator().map(|_| ())
+}
+
+/// The seed of the emulator's orders of threads: a run can be repeated.
+#[cfg(rir_emu)]
+const EMULATOR_SEED: u64 = 0;
+
+/// The emulator.
+///
+/// # Errors
+/// As [`check_emulator`].
+#[cfg(rir_emu)]
+pub fn open_emulator() -> Result<Box<dyn Driver>> {
+    Ok(Box::new(emulator::EmulatorDriver::new(EMULATOR_SEED)))
+}
+
+/// The emulator, which this build does not have.
+///
+/// # Errors
+/// Always: how to get it.
+#[cfg(not(rir_emu))]
+pub fn open_emulator() -> Result<Box<dyn Driver>> {
+    Err(crate::error::Error::device(
+        "this build has no emulator, because it found no C++ compiler; install g++ or clang++, or set CXX, and build \
+         again",
+    ))
+}

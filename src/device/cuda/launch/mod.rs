@@ -4,10 +4,35 @@
 //! declares, chooses grid and block, and lists the tensors that the kernel may touch, so that the emulator can hold it
 //! to them.
 
+pub mod batch_norm;
+pub mod batch_stats;
+pub mod classifier;
+pub mod conv2d;
+pub mod elementwise;
+pub mod optimise;
+pub mod shortcut;
+pub mod step;
+pub mod two_stream;
+
 use bytemuck::{NoUninit, Pod, Zeroable};
 
 use super::Kernels;
+use crate::error::Result;
 use crate::graph::{DType, Graph, Node, Placement, Plan, Region, ValueId};
+use crate::ops::Op;
+
+/// Threads of a block, where nothing asks for another number.
+pub const THREADS: [u32; 3] = [256, 1, 1];
+
+/// Blocks of a one-dimensional grid at most: every card's multiprocessors many times over. Threads take further elements
+/// in turns.
+const MOST_BLOCKS: u64 = 1 << 15;
+
+/// A one-dimensional grid of blocks of [`THREADS`] over `elements`.
+pub fn spread(elements: u64) -> [u32; 3] {
+    let blocks = elements.div_ceil(THREADS[0].into()).clamp(1, MOST_BLOCKS);
+    [blocks as u32, 1, 1]
+}
 
 /// An address in the device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Pod, Zeroable)]
@@ -112,11 +137,21 @@ pub struct Memory {
     pub running: Vec<usize>,
     /// The workspace's first byte.
     pub workspace: Address,
-    /// What changes from step to step, and the card's answers; see `step.rs`.
-    pub step: View,
+    /// What the host writes before every step: [`step::StepInputs`].
+    pub step: Address,
+    /// What the card keeps between steps: [`step::StepState`].
+    pub state: Address,
 }
 
 impl Memory {
+    /// What changes from step to step.
+    pub fn inputs(&self) -> View {
+        View { address: self.step, bytes: size_of::<step::StepInputs>() }
+    }
+    /// Whether the State may still change.
+    pub fn flag(&self) -> View {
+        View { address: self.state, bytes: size_of::<step::StepState>() }
+    }
     /// A tensor of the State.
     pub fn state(&self, region: Region, tensor: usize, bytes: usize) -> View {
         let (base, offset) = match region {
@@ -148,6 +183,8 @@ pub struct Site<'a> {
     pub memory: &'a Memory,
     /// The form of kernels that the user asked for.
     pub kernels: Kernels,
+    /// The optimiser's table; see [`optimise::sgd_table`].
+    pub table: View,
 }
 
 impl<'a> Site<'a> {
@@ -183,6 +220,14 @@ impl<'a> Site<'a> {
     pub fn output_image(&self, i: usize) -> [u32; 4] {
         image(self.graph(), self.node().outputs[i])
     }
+    /// Elements of output `i`.
+    pub fn output_elements(&self, i: usize) -> u64 {
+        self.graph().shape(self.node().outputs[i]).elements() as u64
+    }
+    /// Elements of input `i` over its channels.
+    pub fn input_rows(&self, i: usize) -> usize {
+        self.graph().shape(self.node().inputs[i]).rows()
+    }
     /// Storage type of input `i`.
     pub fn input_dtype(&self, i: usize) -> DType {
         self.graph().value(self.node().inputs[i]).dtype
@@ -190,6 +235,10 @@ impl<'a> Site<'a> {
     /// Storage type of output `i`.
     pub fn output_dtype(&self, i: usize) -> DType {
         self.graph().value(self.node().outputs[i]).dtype
+    }
+    /// For people: `group1.block1.layer1: conv2d`.
+    pub fn describe(&self) -> String {
+        format!("{}: {}", self.node().layer, self.node().op.operation().name())
     }
     /// The node's scratch; of no length where it has none.
     pub fn scratch(&self) -> View {
@@ -215,5 +264,60 @@ pub fn suffix(dtype: DType) -> &'static str {
         DType::Bf16 => "bf16",
         DType::F32 => "f32",
         DType::F64 | DType::I32 | DType::U8 => unreachable!("no activation is stored as {dtype} on a card"),
+    }
+}
+
+/// The launches of a node, in order.
+///
+/// # Errors
+/// If no kernel takes the node; names it.
+pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
+    let mut launches = match &site.node().op {
+        Op::Conv2d(_) => conv2d::conv2d(site),
+        Op::Conv2dDataGrad(_) => conv2d::conv2d_data_grad(site),
+        Op::Conv2dWeightGrad(_) => conv2d::conv2d_weight_grad(site),
+        Op::BatchStats(_) => batch_stats::batch_stats(site),
+        Op::BatchNorm(_) => batch_norm::batch_norm(site),
+        Op::BatchNormReduce(_) => batch_norm::reduce(site),
+        Op::BatchNormBackward(_) => batch_norm::backward(site),
+        Op::UpdateRunning(op) => vec![optimise::update_running(site, op)],
+        Op::FoldBatchNorm(_) => vec![batch_norm::fold(site)],
+        Op::ScaleShift(_) => vec![batch_norm::scale_shift(site)],
+        Op::TwoStreamUpdate(op) => two_stream::update(site, op),
+        Op::TwoStreamReduce(op) => two_stream::reduce(site, op.projected),
+        Op::TwoStreamBackward(op) => two_stream::backward(site, op.projected),
+        Op::Shortcut(op) => vec![shortcut::shortcut(site, op)],
+        Op::ShortcutBackward(op) => vec![shortcut::shortcut_backward(site, &op.shortcut)],
+        Op::Relu(_) => vec![elementwise::relu(site)],
+        Op::ReluBackward(op) => vec![elementwise::relu_backward(site, op)],
+        Op::Add(_) => vec![elementwise::add(site)?],
+        Op::GlobalAvgPool(_) => vec![classifier::pool(site)],
+        Op::GlobalAvgPoolBackward(_) => vec![classifier::pool_backward(site)],
+        Op::Linear(_) | Op::LinearDataGrad(_) | Op::LinearWeightGrad(_) | Op::BiasGrad(_) => {
+            vec![classifier::linear(site)]
+        }
+        Op::SoftmaxCrossEntropy(op) => vec![classifier::loss(site, op.smoothing)],
+        Op::SoftmaxCrossEntropyBackward(op) => vec![classifier::loss_backward(site, op.smoothing)],
+        Op::Reshape(_) | Op::Cast(_) => vec![elementwise::cast(site)],
+        Op::Fill(op) => vec![elementwise::fill(site, op)],
+        Op::Sgd(op) => optimise::sgd(site, op).into_iter().collect(),
+    };
+    launches.iter_mut().for_each(|launch| launch.node = site.describe());
+    Ok(launches)
+}
+
+/// Bytes that a node's kernels need while they run, whatever form they take.
+pub fn scratch(graph: &Graph, node: &Node) -> usize {
+    let channels = || node.inputs.first().map_or(0, |v| graph.shape(*v).channels());
+    match &node.op {
+        Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_) => conv2d::scratch(graph, node),
+        Op::BatchStats(_) => batch_stats::scratch(graph, node),
+        Op::BatchNorm(_) => batch_norm::pair_bytes(channels()),
+        Op::BatchNormReduce(_) => batch_norm::partials_bytes(graph, node, 2),
+        Op::BatchNormBackward(_) => batch_norm::constants_bytes(channels()),
+        Op::TwoStreamUpdate(op) => two_stream::update_scratch(op, channels()),
+        Op::TwoStreamReduce(op) => batch_norm::partials_bytes(graph, node, if op.projected { 3 } else { 2 }),
+        Op::TwoStreamBackward(op) => two_stream::backward_scratch(op.projected, channels()),
+        _ => 0,
     }
 }

@@ -1,0 +1,130 @@
+// The data gradient as a matrix product in tiles of shared memory, with its addends.
+//
+//     dx[m, c] = sum over (r, s, k) of dz[pixel(m, r, s), k] w[k, r, s, c]  (+ E^T dz + addend)
+//
+// Rows are input pixels, columns the C channels, the depth is R S K. Under a stride the input pixels fall into
+// stride x stride classes by their residues; within a class all pixels have the same taps, so each class is a small
+// convolution of its own (3x3 under stride 2: of 4, 2, 2 and 1 taps) and no product is computed in vain. A class without
+// taps (1x1 under stride 2 has three) only runs its epilogue.
+//
+// The rows are gathered as in the forward product; the filters are contiguous along the columns, so their tile goes to
+// shared memory as it lies, and no transposed copy of w is needed.
+//
+// Tile: 128 pixels x 32, 64 or 96 channels x 16 filters of a tap, by 64, 128 or 192 threads. Grid: x = tiles of the
+// largest class, channels first; z = class. Blocks past the end of a smaller class have nothing to do.
+#include "../rir.cuh"
+#include "epilogue.cuh"
+#include "gather.cuh"
+#include "params.cuh"
+
+namespace conv2d {
+
+template <uint32_t COLUMNS>
+struct DataGradShared {
+    Stage<COLUMNS> stages[2];
+    OriginVector origins[TILE_ROWS];
+};
+static_assert(sizeof(DataGradShared<96>) <= 48 * 1024, "static shared memory");
+
+template <typename T, uint32_t COLUMNS>
+struct DataGradOperands {
+    static constexpr uint32_t THREADS = tile_threads(COLUMNS);
+
+    const Source<T>& source;
+    const OriginVector (&origins)[TILE_ROWS];
+    const T* filters;  // [K R S C]
+    const Extents& e;
+    uint32_t first_channel;
+    Walk walk;
+    AlongDepth<T, TILE_ROWS, THREADS> pixel_tile;
+    AcrossDepth<T, COLUMNS, THREADS> filter_tile;
+
+    __device__ __forceinline__ void fetch() {
+        if (walk.channel == 0) {
+            pixel_tile.aim([&](uint32_t row) { return source.run(to_origin(origins[row]), walk.i, walk.j); });
+        }
+        pixel_tile.fetch(walk.channel, e.k, e.k % QUAD == 0);
+        const uint32_t r = source.rows.filter(walk.i);
+        const uint32_t s = source.columns.filter(walk.j);
+        filter_tile.fetch([&](uint32_t depth, uint32_t at) {
+            const uint32_t k = walk.channel + depth;
+            const T* run = k < e.k ? filters + ((uint64_t(k) * e.r + r) * e.s + s) * e.c : nullptr;
+            return load_quad(run, first_channel + at, e.c, e.c % QUAD == 0);
+        });
+        walk.advance(source.columns.taps, e.k);
+    }
+    __device__ __forceinline__ void put(Stage<COLUMNS>& stage) const {
+        pixel_tile.put(stage.rows);
+        filter_tile.put(stage.columns);
+    }
+};
+
+// Adds E^T dz and the addend, and stores the thread's sums.
+template <typename T>
+__device__ __forceinline__ void store_data_grad(const DataGradParams& p, const Source<T>& source, uint32_t first_pixel,
+                                                uint32_t pixels, uint32_t first_channel, const Sums& sums) {
+    const Extents& e = p.e;
+    const bool whole = e.c % QUAD == 0;
+#pragma unroll
+    for (uint32_t i = 0; i < THREAD_ROWS; ++i) {
+        const uint32_t m = first_pixel + tile_row(threadIdx.x, i);
+        if (m >= pixels) {
+            continue;
+        }
+        const Pixel pixel = source.target(m);
+        const uint64_t row = uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c;
+        // No pixel off the identity's grid gains anything from it.
+        const uint32_t identity = on_identity_grid(pixel, e) ? e.identity : 0;
+        const T* dz = source.pixels + uint64_t(identity_output(pixel, e)) * e.k;
+#pragma unroll
+        for (uint32_t j = 0; j < THREAD_COLUMNS; j += QUAD) {
+            const uint32_t c = first_channel + tile_column(threadIdx.x, j);
+            Quad<T> stored;
+#pragma unroll
+            for (uint32_t l = 0; l < QUAD; ++l) {
+                float sum = sums[i][j + l];
+                if (c + l < identity) {
+                    sum += load(dz[c + l]);
+                }
+                if (c + l < e.c) {
+                    sum += gradient_addend<T>(p, row + c + l);
+                }
+                stored.v[l] = store<T>(sum);
+            }
+            store_quad(static_cast<T*>(p.dx) + row, c, e.c, whole, stored);
+        }
+    }
+}
+
+template <typename T, uint32_t COLUMNS>
+__device__ __forceinline__ void tiled_data_grad(const DataGradParams& p) {
+    RIR_SHARED(DataGradShared<COLUMNS>, shared);
+    const Extents& e = p.e;
+    const Source<T> source{static_cast<const T*>(p.dz),
+                           e.p,
+                           e.q,
+                           e.k,
+                           gradient_line(blockIdx.z / e.stride, e.h, e.r, e.stride, e.pad),
+                           gradient_line(blockIdx.z % e.stride, e.w, e.s, e.stride, e.pad)};
+    const uint32_t pixels = e.n * source.rows.positions * source.columns.positions;
+    const uint32_t channel_tiles = ceil_div(e.c, COLUMNS);
+    const uint32_t first_pixel = blockIdx.x / channel_tiles * TILE_ROWS;
+    const uint32_t first_channel = blockIdx.x % channel_tiles * COLUMNS;
+    if (first_pixel >= pixels) {
+        return;
+    }
+    find_origins(shared.origins, source, first_pixel, pixels);
+    DataGradOperands<T, COLUMNS> operands{source, shared.origins, static_cast<const T*>(p.w), e, first_channel, {}, {}, {}};
+    Sums sums;
+    multiply(shared.stages, operands, source.steps(), sums);
+    store_data_grad<T>(p, source, first_pixel, pixels, first_channel, sums);
+}
+
+RIR_KERNEL(conv2d_data_grad_tiled_32_f32, DataGradParams, tile_threads(32), tiled_data_grad<float, 32>)
+RIR_KERNEL(conv2d_data_grad_tiled_64_f32, DataGradParams, tile_threads(64), tiled_data_grad<float, 64>)
+RIR_KERNEL(conv2d_data_grad_tiled_96_f32, DataGradParams, tile_threads(96), tiled_data_grad<float, 96>)
+RIR_KERNEL(conv2d_data_grad_tiled_32_bf16, DataGradParams, tile_threads(32), tiled_data_grad<bf16, 32>)
+RIR_KERNEL(conv2d_data_grad_tiled_64_bf16, DataGradParams, tile_threads(64), tiled_data_grad<bf16, 64>)
+RIR_KERNEL(conv2d_data_grad_tiled_96_bf16, DataGradParams, tile_threads(96), tiled_data_grad<bf16, 96>)
+
+}  // namespace conv2d

@@ -1,0 +1,372 @@
+// The scheduler, and the primitives that threads wait in.
+#include <cstdio>
+#include <cstring>
+
+#include "machine.hpp"
+#include "warp.hpp"
+
+namespace rir::emu {
+namespace {
+
+const char* name(Primitive primitive) {
+    switch (primitive) {
+        case Primitive::SyncThreads:
+            return "__syncthreads";
+        case Primitive::SyncThreadsCount:
+            return "__syncthreads_count";
+        case Primitive::SyncThreadsAnd:
+            return "__syncthreads_and";
+        case Primitive::SyncThreadsOr:
+            return "__syncthreads_or";
+        case Primitive::SyncWarp:
+            return "__syncwarp";
+        case Primitive::Ballot:
+            return "__ballot_sync";
+        case Primitive::All:
+            return "__all_sync";
+        case Primitive::Any:
+            return "__any_sync";
+        case Primitive::ShuffleIndex:
+            return "__shfl_sync";
+        case Primitive::ShuffleUp:
+            return "__shfl_up_sync";
+        case Primitive::ShuffleDown:
+            return "__shfl_down_sync";
+        case Primitive::ShuffleXor:
+            return "__shfl_xor_sync";
+    }
+    return "";
+}
+
+// Whether two calls are of one barrier. Two calls of one line are, since a compiler may duplicate the code.
+bool same_barrier(const Call& a, const Call& b) {
+    return a.primitive == b.primitive && a.line == b.line && std::strcmp(a.file, b.file) == 0;
+}
+
+// Whether two calls in a warp answer each other.
+bool same_warp_call(const Call& a, const Call& b) {
+    return a.primitive == b.primitive && a.mask == b.mask && a.bytes == b.bytes;
+}
+
+}  // namespace
+
+void Block::begin_launch(const uint32_t extent[3]) {
+    std::memcpy(extent_, extent, sizeof extent_);
+    count_ = extent[0] * extent[1] * extent[2];
+    while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
+    runnable_.reserve(count_);
+    for (uint32_t rank = 0; rank < count_; ++rank) {
+        Thread& thread = *threads_[rank];
+        thread.machine = &machine_;
+        thread.stack_low = uintptr_t(thread.stack.low());
+        thread.rank = rank;
+        thread.index = {rank % extent[0], rank / extent[0] % extent[1], rank / extent[0] / extent[1]};
+    }
+    barriers = 0;
+}
+
+void Block::run(Random& random) {
+    random_ = &random;
+    live_ = count_;
+    waiting_ = 0;
+    runnable_.clear();
+    for (uint32_t rank = 0; rank < count_; ++rank) {
+        Thread& thread = *threads_[rank];
+        thread.fiber.start(thread.stack, run_thread, &thread);
+        wake(thread);
+    }
+    running = take_next();
+    main_.switch_to(running->fiber);
+    running = nullptr;
+}
+
+void Block::run_thread(void* argument) {
+    Thread& thread = *static_cast<Thread*>(argument);
+    Machine& machine = *thread.machine;
+    machine.kernel->entry(machine.params);
+    machine.block.exit_thread(thread);
+}
+
+void Block::exit_thread(Thread& thread) {
+    thread.state = Thread::State::Exited;
+    --live_;
+    // Those that exited are not waited for.
+    if (live_ > 0 && waiting_ == live_) complete_barrier();
+    const uint32_t first = thread.warp() * LANES;
+    for (uint32_t rank = first; rank < first + LANES && rank < count_; ++rank) {
+        const Thread& other = *threads_[rank];
+        if (other.state == Thread::State::AtWarp && (other.call.mask >> thread.lane() & 1)) {
+            complete_warp_if_all_arrived(other);
+        }
+    }
+    running = take_next();
+    thread.fiber.finish_to(running ? running->fiber : main_);
+}
+
+void Block::leave_by_fault() { running->fiber.finish_to(main_); }
+
+Thread* Block::take_next() {
+    if (runnable_.empty()) return nullptr;
+    Thread*& taken = runnable_[random_->below(uint32_t(runnable_.size()))];
+    Thread* next = taken;
+    taken = runnable_.back();
+    runnable_.pop_back();
+    return next;
+}
+
+void Block::wait(Thread& thread) {
+    running = take_next();
+    if (running != &thread) thread.fiber.switch_to(running ? running->fiber : main_);
+}
+
+void Block::wake(Thread& thread) {
+    thread.state = Thread::State::Runnable;
+    runnable_.push_back(&thread);
+}
+
+void Block::yield() {
+    wake(*running);
+    wait(*running);
+}
+
+const Call& Block::at_barrier(const Call& call) {
+    Thread& thread = *running;
+    if (waiting_ > 0) {
+        const Thread* other = nullptr;
+        for (uint32_t rank = 0; !other; ++rank) {
+            if (threads_[rank]->state == Thread::State::AtBarrier) other = threads_[rank].get();
+        }
+        if (!same_barrier(other->call, call)) {
+            fault(call.site, "divergent barrier: waits in %s (%s:%d) while thread %s waits in %s (%s:%d)",
+                  name(call.primitive), call.file, call.line, Machine::name(other->index).text,
+                  name(other->call.primitive), other->call.file, other->call.line);
+        }
+    }
+    thread.call = call;
+    thread.state = Thread::State::AtBarrier;
+    if (++waiting_ == live_) complete_barrier();
+    wait(thread);
+    return thread.call;
+}
+
+void Block::complete_barrier() {
+    uint32_t nonzero = 0;
+    for (uint32_t rank = 0; rank < count_; ++rank) {
+        const Thread& thread = *threads_[rank];
+        nonzero += thread.state == Thread::State::AtBarrier && thread.call.operand != 0;
+    }
+    for (uint32_t rank = 0; rank < count_; ++rank) {
+        Thread& thread = *threads_[rank];
+        if (thread.state != Thread::State::AtBarrier) continue;
+        switch (thread.call.primitive) {
+            case Primitive::SyncThreadsCount:
+                thread.call.value = nonzero;
+                break;
+            case Primitive::SyncThreadsAnd:
+                thread.call.value = nonzero == waiting_;
+                break;
+            case Primitive::SyncThreadsOr:
+                thread.call.value = nonzero > 0;
+                break;
+            default:
+                break;
+        }
+        wake(thread);
+    }
+    waiting_ = 0;
+    ++barriers;
+    machine_.clocks.barrier();
+}
+
+const Call& Block::at_warp(const Call& call) {
+    Thread& thread = *running;
+    if (!(call.mask >> thread.lane() & 1)) {
+        fault(call.site, "calls %s (%s:%d) with mask 0x%08x, which does not name its own lane, %u",
+              name(call.primitive), call.file, call.line, call.mask, thread.lane());
+    }
+    const uint32_t first = thread.warp() * LANES;
+    for (uint32_t rank = first; rank < first + LANES && rank < count_; ++rank) {
+        const Thread& other = *threads_[rank];
+        const bool named = call.mask >> other.lane() & 1, names_us = other.call.mask >> thread.lane() & 1;
+        if (other.state == Thread::State::AtWarp && named && names_us && !same_warp_call(other.call, call)) {
+            fault(
+                call.site,
+                "calls %s (%s:%d) with mask 0x%08x, while thread %s, which it names, calls %s (%s:%d) with mask 0x%08x",
+                name(call.primitive), call.file, call.line, call.mask, Machine::name(other.index).text,
+                name(other.call.primitive), other.call.file, other.call.line, other.call.mask);
+        }
+    }
+    thread.call = call;
+    thread.state = Thread::State::AtWarp;
+    complete_warp_if_all_arrived(thread);
+    wait(thread);
+    return thread.call;
+}
+
+void Block::complete_warp_if_all_arrived(const Thread& waiting) {
+    const uint32_t first = waiting.warp() * LANES;
+    uint32_t lanes = 0;
+    for (uint32_t rank = first; rank < first + LANES && rank < count_; ++rank) {
+        const Thread& other = *threads_[rank];
+        if (!(waiting.call.mask >> other.lane() & 1) || other.state == Thread::State::Exited) continue;
+        if (other.state != Thread::State::AtWarp || !same_warp_call(other.call, waiting.call)) return;
+        lanes |= 1u << other.lane();
+    }
+    complete_warp(waiting.warp(), lanes);
+}
+
+void Block::complete_warp(uint32_t warp, uint32_t lanes) {
+    const uint32_t first = warp * LANES;
+    uint32_t ballot = 0;
+    for (uint32_t lane = 0; lane < LANES; ++lane) {
+        if (lanes >> lane & 1) ballot |= uint32_t(threads_[first + lane]->call.operand != 0) << lane;
+    }
+    const Primitive primitive = threads_[first + uint32_t(__builtin_ctz(lanes))]->call.primitive;
+    if (primitive == Primitive::SyncWarp) machine_.clocks.join(warp, lanes);
+    if (primitive >= Primitive::ShuffleIndex) shuffle(warp, lanes);
+    for (uint32_t lane = 0; lane < LANES; ++lane) {
+        if (!(lanes >> lane & 1)) continue;
+        Thread& thread = *threads_[first + lane];
+        switch (primitive) {
+            case Primitive::Ballot:
+                thread.call.value = ballot;
+                break;
+            case Primitive::All:
+                thread.call.value = ballot == lanes;
+                break;
+            case Primitive::Any:
+                thread.call.value = ballot != 0;
+                break;
+            default:
+                break;
+        }
+        wake(thread);
+    }
+}
+
+// Lanes in segments of `width`, as PTX ISA describes shfl.sync: an index is taken modulo the segment; a source below
+// the segment (up) or above it (down, xor) is none, and the lane keeps its own value.
+void Block::shuffle(uint32_t warp, uint32_t lanes) {
+    uint64_t got[LANES];
+    for (uint32_t lane = 0; lane < LANES; ++lane) {
+        if (!(lanes >> lane & 1)) continue;
+        const Thread& thread = *threads_[warp * LANES + lane];
+        const Call& call = thread.call;
+        const uint32_t width = uint32_t(call.width), begin = lane & ~(width - 1), end = begin + width;
+        uint32_t source = lane;
+        switch (call.primitive) {
+            case Primitive::ShuffleUp:
+                source = lane - begin >= call.operand ? lane - call.operand : lane;
+                break;
+            case Primitive::ShuffleDown:
+                source = call.operand < end - lane ? lane + call.operand : lane;
+                break;
+            case Primitive::ShuffleXor:
+                source = (lane ^ call.operand) < end ? lane ^ call.operand : lane;
+                break;
+            default:
+                source = begin + (call.operand & (width - 1));
+                break;
+        }
+        if (!(lanes >> source & 1)) {
+            running->state = Thread::State::Runnable;
+            running = threads_[warp * LANES + lane].get();
+            fault(call.site, "%s (%s:%d) with mask 0x%08x takes the value of lane %u, which takes no part in it",
+                  name(call.primitive), call.file, call.line, call.mask, source);
+        }
+        got[lane] = threads_[warp * LANES + source]->call.value;
+    }
+    for (uint32_t lane = 0; lane < LANES; ++lane) {
+        if (lanes >> lane & 1) threads_[warp * LANES + lane]->call.value = got[lane];
+    }
+}
+
+void Block::describe_deadlock(char* text, size_t size) const {
+    size_t used = 0;
+    const auto add = [&](auto... arguments) {
+        if (used < size) used += size_t(std::snprintf(text + used, size - used, arguments...));
+    };
+    const auto alike = [](const Thread& a, const Thread& b) {
+        if (a.state != b.state) return false;
+        if (a.state == Thread::State::Exited) return true;
+        return same_barrier(a.call, b.call) && a.call.mask == b.call.mask;
+    };
+    for (uint32_t rank = 0; rank < count_; ++rank) {
+        const Thread& thread = *threads_[rank];
+        uint32_t earlier = 0, together = 0;
+        for (uint32_t other = 0; other < count_; ++other) {
+            if (!alike(thread, *threads_[other])) continue;
+            ++together;
+            earlier += other < rank;
+        }
+        if (earlier > 0) continue;
+        const Call& call = thread.call;
+        const char* threads = together == 1 ? "thread" : "threads";
+        if (used > 0) add("; ");
+        if (thread.state == Thread::State::Exited) {
+            add("%u %s exited", together, threads);
+        } else {
+            add("%u %s in %s (%s:%d)", together, threads, name(call.primitive), call.file, call.line);
+            if (thread.state == Thread::State::AtWarp) add(" with mask 0x%08x", call.mask);
+        }
+        add(", such as %s", Machine::name(thread.index).text);
+    }
+}
+
+void shuffle(Shuffle kind, unsigned mask, void* value, size_t bytes, unsigned operand, int width, const char* file,
+             int line) {
+    const void* site = __builtin_return_address(0);
+    if (width < 1 || width > 32 || (width & (width - 1)) != 0) {
+        fault(site, "a shuffle (%s:%d) of width %d, which is no power of two up to 32", file, line, width);
+    }
+    const auto primitive = Primitive(int(Primitive::ShuffleIndex) + int(kind));
+    Call call{primitive, uint8_t(bytes), file, line, site, mask, operand, width};
+    std::memcpy(&call.value, value, bytes);
+    std::memcpy(value, &running->machine->block.at_warp(call).value, bytes);
+}
+
+}  // namespace rir::emu
+
+namespace {
+
+using namespace rir::emu;
+
+Block& block() { return running->machine->block; }
+
+}  // namespace
+
+void __syncthreads(const char* file, int line) {
+    block().at_barrier({Primitive::SyncThreads, 0, file, line, __builtin_return_address(0)});
+}
+int __syncthreads_count(int predicate, const char* file, int line) {
+    const void* site = __builtin_return_address(0);
+    return int(block().at_barrier({Primitive::SyncThreadsCount, 0, file, line, site, 0, unsigned(predicate)}).value);
+}
+int __syncthreads_and(int predicate, const char* file, int line) {
+    const void* site = __builtin_return_address(0);
+    return int(block().at_barrier({Primitive::SyncThreadsAnd, 0, file, line, site, 0, unsigned(predicate)}).value);
+}
+int __syncthreads_or(int predicate, const char* file, int line) {
+    const void* site = __builtin_return_address(0);
+    return int(block().at_barrier({Primitive::SyncThreadsOr, 0, file, line, site, 0, unsigned(predicate)}).value);
+}
+
+void __syncwarp(unsigned mask, const char* file, int line) {
+    block().at_warp({Primitive::SyncWarp, 0, file, line, __builtin_return_address(0), mask});
+}
+unsigned __ballot_sync(unsigned mask, int predicate, const char* file, int line) {
+    const void* site = __builtin_return_address(0);
+    return unsigned(block().at_warp({Primitive::Ballot, 0, file, line, site, mask, unsigned(predicate)}).value);
+}
+int __all_sync(unsigned mask, int predicate, const char* file, int line) {
+    const void* site = __builtin_return_address(0);
+    return int(block().at_warp({Primitive::All, 0, file, line, site, mask, unsigned(predicate)}).value);
+}
+int __any_sync(unsigned mask, int predicate, const char* file, int line) {
+    const void* site = __builtin_return_address(0);
+    return int(block().at_warp({Primitive::Any, 0, file, line, site, mask, unsigned(predicate)}).value);
+}
+unsigned __activemask() {
+    block().yield();
+    return 1u << running->lane();
+}

@@ -1,0 +1,33 @@
+// CUDA C++ for the host's compiler: what kernels include in place of nvcc's language. README.md says what is emulated.
+#pragma once
+
+#include <type_traits>
+
+#include "atomics.hpp"
+#include "bf16.hpp"
+#include "builtins.hpp"
+#include "runtime.hpp"
+#include "vectors.hpp"
+#include "warp.hpp"
+
+// The entry has C linkage so that two kernels of one name do not link.
+#define RIR_KERNEL(name, Params, max_threads, ...)                                                              \
+    extern "C" void rir_kernel_##name(const void* params) { __VA_ARGS__(*static_cast<const Params*>(params)); } \
+    static const ::rir::emu::Registration rir_registration_##name(                                              \
+        {#name, sizeof(Params), max_threads, ::rir::emu::INSTRUMENTED, rir_kernel_##name});
+
+// The tag is one variable for each expansion (and each instance of a template around it).
+#define RIR_SHARED(Storage, name)      \
+    static char rir_shared_tag_##name; \
+    Storage& name =                    \
+        *static_cast<Storage*>(::rir::emu::static_shared(&rir_shared_tag_##name, sizeof(Storage), alignof(Storage)))
+#define RIR_SHARED_DYNAMIC(Storage, name) Storage& name = *static_cast<Storage*>(::rir::emu::dynamic_shared())
+
+// A linker takes from a static library only the files that something refers to; a file whose kernels register
+// themselves is referred to by its anchor.
+#if defined(RIR_FAMILY)
+#define RIR_ANCHOR_NAME(family) rir_family_##family
+#define RIR_ANCHOR(family) \
+    extern "C" void RIR_ANCHOR_NAME(family)() {}
+RIR_ANCHOR(RIR_FAMILY)
+#endif

@@ -1,0 +1,221 @@
+#include "machine.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+
+namespace rir::emu {
+
+const char* verb(Access access) {
+    switch (access) {
+        case Access::Read:
+            return "reads";
+        case Access::Write:
+            return "writes";
+        case Access::VolatileRead:
+            return "reads (volatile)";
+        case Access::VolatileWrite:
+            return "writes (volatile)";
+        case Access::Atomic:
+            return "updates (atomic)";
+    }
+    return "";
+}
+
+constinit thread_local Thread* running = nullptr;
+
+Machine& Machine::here() {
+    thread_local const auto machine = std::make_unique<Machine>();
+    return *machine;
+}
+
+Machine::Name Machine::name(const uint3& index) {
+    Name name;
+    std::snprintf(name.text, sizeof name.text, "(%u,%u,%u)", index.x, index.y, index.z);
+    return name;
+}
+
+Machine::Name Machine::block_name(uint64_t linear) const {
+    const uint64_t x = launch->grid[0], y = launch->grid[1];
+    return name({unsigned(linear % x), unsigned(linear / x % y), unsigned(linear / x / y)});
+}
+
+void Machine::complain(const void* site, const char* format, va_list arguments) {
+    int used = std::snprintf(message_, sizeof message_, "kernel %s", launch->kernel);
+    const auto add = [&](auto... arguments) {
+        if (size_t(used) < sizeof message_)
+            used += std::snprintf(message_ + used, sizeof message_ - used, arguments...);
+    };
+    if (running) add(", block %s, thread %s", name(block_index).text, name(running->index).text);
+    add(": ");
+    if (size_t(used) < sizeof message_) std::vsnprintf(message_ + used, sizeof message_ - used, format, arguments);
+    site_ = site;
+    faulted_ = true;
+}
+
+void Machine::complain(const void* site, const char* format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    complain(site, format, arguments);
+    va_end(arguments);
+}
+
+void fault(const void* site, const char* format, ...) {
+    Machine& machine = *running->machine;
+    va_list arguments;
+    va_start(arguments, format);
+    machine.complain(site, format, arguments);
+    va_end(arguments);
+    machine.block.leave_by_fault();
+}
+
+bool Machine::accepts(const RirEmuLaunch& launch) {
+    const uint32_t* grid = launch.grid;
+    const uint32_t* block = launch.block;
+    const uint64_t threads = uint64_t(block[0]) * block[1] * block[2];
+    if (!kernel) {
+        complain(nullptr, "no kernel of this name was compiled in");
+    } else if (launch.params_bytes != kernel->params_bytes || launch.params_bytes > sizeof params) {
+        complain(nullptr, "it takes %zu bytes of parameters and is given %zu", kernel->params_bytes,
+                 launch.params_bytes);
+    } else if (threads == 0 || threads > kernel->max_threads || threads > MAX_THREADS || block[2] > 64) {
+        complain(nullptr, "a block of %u x %u x %u threads, where it may have 1 to %u", block[0], block[1], block[2],
+                 std::min(kernel->max_threads, MAX_THREADS));
+    } else if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[0] > 0x7fffffffu || grid[1] > 65535 ||
+               grid[2] > 65535) {
+        complain(nullptr, "a grid of %u x %u x %u blocks, where it may have up to 2147483647 x 65535 x 65535, none 0",
+                 grid[0], grid[1], grid[2]);
+    } else if (launch.dynamic_shared > launch.shared_limit) {
+        complain(nullptr, "%u bytes of dynamic shared memory, where a block may have %u", launch.dynamic_shared,
+                 launch.shared_limit);
+    }
+    return !faulted_;
+}
+
+int Machine::run(const RirEmuLaunch& launch, const Kernel* kernel, RirEmuCounters* counters, char* message,
+                 size_t bytes, uint64_t* site) {
+    this->launch = &launch;
+    this->kernel = kernel;
+    faulted_ = false;
+    site_ = nullptr;
+    if (counters) *counters = {};
+    if (accepts(launch)) {
+        std::memcpy(params, launch.params, launch.params_bytes);
+        arena.begin_launch(launch.dynamic_shared, launch.shared_limit);
+        global.begin_launch(launch.tensors, launch.tensor_count);
+        clocks.begin_launch();
+        shadow.begin_launch(global.extents(), arena.begin(), SharedArena::BYTES);
+        block.begin_launch(launch.block);
+
+        Random random(launch.seed);
+        std::vector<uint32_t> order(size_t(launch.grid[0]) * launch.grid[1] * launch.grid[2]);
+        std::iota(order.begin(), order.end(), 0);
+        for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(uint32_t(i))]);
+
+        for (size_t i = 0; i < order.size() && !faulted_; ++i) {
+            const uint32_t x = launch.grid[0], y = launch.grid[1];
+            block_index = {order[i] % x, order[i] / x % y, order[i] / x / y};
+            arena.begin_block();
+            clocks.begin_block(block.threads());
+            shadow.begin_block(order[i]);
+            block.run(random);
+            if (!faulted_ && !block.all_exited()) {
+                char waiting[768];
+                block.describe_deadlock(waiting, sizeof waiting);
+                complain(nullptr, "block %s: deadlock, no thread can go on: %s", name(block_index).text, waiting);
+            }
+        }
+    }
+    if (message && bytes > 0) std::snprintf(message, bytes, "%s", faulted_ ? message_ : "");
+    // A return address is just past its call.
+    if (site) *site = site_ ? uint64_t(site_) - 1 : 0;
+    return faulted_;
+}
+
+void Machine::check_alignment(uintptr_t address, size_t bytes, Access access, const char* where, const void* site) {
+    if (address % bytes == 0) return;
+    fault(site, "%s %zu bytes %s, at an address that is not a multiple of %zu", verb(access), bytes, where, bytes);
+}
+
+void Machine::touch_shared(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
+    const bool aligned = address % bytes == 0;
+    if (!arena.find(address, bytes) || !aligned) [[unlikely]] {
+        char where[128];
+        arena.describe(address, where, sizeof where);
+        if (arena.find(address, bytes)) check_alignment(address, bytes, access, where, site);
+        fault(site, "%s %zu bytes %s", verb(access), bytes, where);
+    }
+    if (kernel->instrumented) shadow.shared(address, bytes, access, {thread.rank, clocks.now(thread.rank), site});
+}
+
+void Machine::touch_elsewhere(uintptr_t address, size_t bytes, Access access, const void* site) {
+    const bool read = !writes(access);
+    if (address - uintptr_t(params) < launch->params_bytes) {
+        if (read && bytes <= launch->params_bytes - (address - uintptr_t(params))) return;
+        fault(site, "%s %zu bytes at byte %zu of its parameters of %zu bytes", verb(access), bytes,
+              size_t(address - uintptr_t(params)), launch->params_bytes);
+    }
+    if (read && program_constant(address)) return;
+    char where[128];
+    global.describe(address, where, sizeof where);
+    fault(site, "%s %zu bytes %s", verb(access), bytes, where);
+}
+
+void Machine::touch(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
+    if (address - thread.stack_low < Stack::BYTES) return;
+    if (arena.near(address)) return touch_shared(thread, address, bytes, access, site);
+    const Extent* extent = global.find(address);
+    if (!extent) return touch_elsewhere(address, bytes, access, site);
+
+    const bool whole = bytes <= extent->end - address;
+    if ((!whole && !global.holds(address, bytes)) || (writes(access) && !extent->writable) || address % bytes != 0)
+        [[unlikely]] {
+        char where[128];
+        global.describe(address, where, sizeof where);
+        if (!whole && !global.holds(address, bytes)) {
+            fault(site, "%s %zu bytes %s, so past its end", verb(access), bytes, where);
+        }
+        if (writes(access) && !extent->writable) {
+            fault(site, "%s %zu bytes %s, which the launch only reads", verb(access), bytes, where);
+        }
+        check_alignment(address, bytes, access, where, site);
+    }
+    if (!whole) return touch_bytewise(thread, address, bytes, access, site);
+    if (kernel->instrumented) {
+        shadow.global(*extent, address, bytes, access, {thread.rank, clocks.now(thread.rank), site});
+    }
+}
+
+void Machine::touch_bytewise(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
+    for (size_t i = 0; i < bytes; ++i) touch(thread, address + i, 1, access, site);
+}
+
+void touch(const void* address, size_t bytes, Access access, const void* site) {
+    if (running) running->machine->touch(*running, uintptr_t(address), bytes, access, site);
+}
+
+void* static_shared(const void* tag, size_t bytes, size_t alignment) {
+    const char* error = nullptr;
+    void* structure = running->machine->arena.static_structure(tag, bytes, alignment, error);
+    if (!structure) fault(__builtin_return_address(0), "%s", error);
+    return structure;
+}
+
+void* dynamic_shared() { return running->machine->arena.dynamic(); }
+
+uint3 thread_index() { return running->index; }
+uint3 block_index() { return running->machine->block_index; }
+dim3 block_extent() {
+    const uint32_t* extent = running->machine->launch->block;
+    return {extent[0], extent[1], extent[2]};
+}
+dim3 grid_extent() {
+    const uint32_t* extent = running->machine->launch->grid;
+    return {extent[0], extent[1], extent[2]};
+}
+
+void assertion(const char* text, const char* file, int line) {
+    fault(__builtin_return_address(0), "assertion failed: %s (%s:%d)", text, file, line);
+}
+
+}  // namespace rir::emu

@@ -1,0 +1,299 @@
+#include "shadow.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "machine.hpp"
+
+namespace rir::emu {
+namespace {
+
+// Sites are kept as distances from here, in 4 bytes: all code of a program or library lies within 2 GiB.
+const char* const SITES = reinterpret_cast<const char*>(&fault);
+
+int32_t pack(const void* site) { return int32_t(static_cast<const char*>(site) - SITES); }
+
+bool conflict(Access a, Access b) { return (writes(a) || writes(b)) && !(strong(a) && strong(b)); }
+
+const char* past(Access access) {
+    switch (access) {
+        case Access::Read:
+            return "read";
+        case Access::Write:
+            return "wrote";
+        case Access::VolatileRead:
+            return "read (volatile)";
+        case Access::VolatileWrite:
+            return "wrote (volatile)";
+        case Access::Atomic:
+            return "updated (atomic)";
+    }
+    return "";
+}
+
+}  // namespace
+
+Stamp Clocks::tick() {
+    if (latest_ == UINT32_MAX) fault(nullptr, "more synchronisations in one launch than the emulator can count");
+    return ++latest_;
+}
+
+void Clocks::begin_launch() {
+    if (latest_ < UINT32_MAX / 2) return;
+    latest_ = 0;
+    std::memset(seen_, 0, sizeof seen_);
+}
+
+void Clocks::begin_block(uint32_t threads) {
+    threads_ = threads;
+    earlier_blocks_ = tick();
+    barrier();
+}
+
+void Clocks::barrier() {
+    ordered_ = tick();
+    std::fill_n(now_, threads_, tick());
+}
+
+void Clocks::join(uint32_t warp, uint32_t lanes) {
+    Stamp joined[LANES] = {};
+    const uint32_t first = warp * LANES;
+    for (uint32_t lane = 0; lane < LANES; ++lane) {
+        if (!(lanes >> lane & 1)) continue;
+        for (uint32_t other = 0; other < LANES; ++other) {
+            joined[other] = std::max(joined[other], seen_[first + lane][other]);
+        }
+        joined[lane] = std::max(joined[lane], now_[first + lane]);
+    }
+    const Stamp now = tick();
+    for (uint32_t lane = 0; lane < LANES; ++lane) {
+        if (!(lanes >> lane & 1)) continue;
+        std::copy_n(joined, LANES, seen_[first + lane]);
+        now_[first + lane] = now;
+    }
+}
+
+void Shadow::begin_launch(const std::vector<Extent>& global, uintptr_t shared_begin, size_t shared_bytes) {
+    for (Region& region : regions_) recycle(region.pages);
+    regions_.resize(global.size() + 1);
+    const auto cover = [](Region& region, uintptr_t begin, uintptr_t end) {
+        region.begin = begin;
+        region.end = end;
+        region.pages.assign(((end - 1) >> PAGE_SHIFT) - (begin >> PAGE_SHIFT) + 1, Page{});
+    };
+    for (const Extent& extent : global) cover(regions_[extent.shadow], extent.begin, extent.end);
+    cover(regions_.back(), shared_begin, shared_begin + shared_bytes);
+    blocks_.clear();
+    nodes_.assign(1, Node{});
+    free_node_ = 0;
+}
+
+void Shadow::begin_block(uint64_t block) { blocks_.push_back({clocks_.earlier_blocks(), block}); }
+
+void Shadow::recycle(std::vector<Page>& pages) {
+    for (Page& page : pages) {
+        if (page.cells) free_cells_[page.shift].push_back(page.cells);
+    }
+}
+
+Shadow::Cell* Shadow::take_cells(int shift) {
+    const size_t count = size_t(1) << (PAGE_SHIFT - shift);
+    if (free_cells_[shift].empty()) {
+        owned_.push_back(std::make_unique<Cell[]>(count));
+        return owned_.back().get();
+    }
+    Cell* cells = free_cells_[shift].back();
+    free_cells_[shift].pop_back();
+    std::memset(static_cast<void*>(cells), 0, count * sizeof(Cell));
+    return cells;
+}
+
+// Cuts a page's cells: every piece inherits the whole history.
+void Shadow::refine(Page& page, int shift) {
+    Cell* fine = take_cells(shift);
+    const size_t pieces = size_t(1) << (page.shift - shift);
+    for (size_t i = 0; i < size_t(1) << (PAGE_SHIFT - shift); ++i) {
+        const Cell& coarse = page.cells[i / pieces];
+        fine[i] = coarse;
+        fine[i].more = 0;
+        for (uint32_t n = coarse.more; n != 0; n = nodes_[n].next) {
+            const Group group = nodes_[n].group;
+            push(fine[i], group);
+        }
+    }
+    for (size_t i = 0; i < size_t(1) << (PAGE_SHIFT - page.shift); ++i) drop_groups(page.cells[i]);
+    free_cells_[page.shift].push_back(page.cells);
+    page = {fine, uint8_t(shift)};
+}
+
+template <bool SHARED>
+void Shadow::apply(Region& region, uintptr_t address, size_t bytes, Access access, const Actor& actor) {
+    Page& page = region.page(address);
+    const int shift = __builtin_ctzll(bytes);
+    if (!page.cells) [[unlikely]] {
+        page = {take_cells(shift), uint8_t(shift)};
+    } else if (shift < page.shift) [[unlikely]] {
+        refine(page, shift);
+    }
+    const size_t in_page = address & ((uintptr_t(1) << PAGE_SHIFT) - 1);
+    Cell* cell = page.cells + (in_page >> page.shift);
+    for (Cell* end = cell + (bytes >> page.shift); cell != end; ++cell)
+        record<SHARED>(*cell, address, bytes, access, actor);
+}
+template <bool SHARED>
+void Shadow::record(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {
+    check_write<SHARED>(cell, address, bytes, access, actor);
+    if (access == Access::Write) {
+        if (cell.group.stamp != 0 || cell.more != 0) {
+            check_group(cell.group, address, bytes, access, actor);
+            for (uint32_t n = cell.more; n != 0; n = nodes_[n].next) {
+                check_group(nodes_[n].group, address, bytes, access, actor);
+            }
+            drop_groups(cell);
+        }
+        cell.write = {actor.now, pack(actor.site), uint16_t(actor.thread)};
+        return;
+    }
+    const Group& group = cell.group;
+    const bool known = group.stamp == actor.now && group.warp == actor.thread / LANES && group.access == access;
+    if (known && cell.more == 0) [[likely]] {
+        cell.group.lanes |= 1u << (actor.thread % LANES);
+    } else {
+        record_in_groups(cell, address, bytes, access, actor);
+    }
+}
+
+template <bool SHARED>
+void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {
+    const Write& write = cell.write;
+    const bool of_this_block = write.stamp > clocks_.earlier_blocks();
+    if (SHARED && !of_this_block) [[unlikely]] {
+        if (reads(access)) {
+            fault(actor.site, "%s %zu bytes at byte %zu of shared memory that no thread of this block ever wrote",
+                  verb(access), bytes, size_t(address - regions_.back().begin));
+        }
+        // What earlier blocks did here is of no concern; and this first store is one that nothing can race with but by
+        // what is recorded below.
+        drop_groups(cell);
+        cell.write = {clocks_.ordered(), pack(actor.site), uint16_t(actor.thread)};
+        return;
+    }
+    if (write.stamp == 0 || (of_this_block && write.thread == actor.thread)) return;
+    if (!of_this_block || !clocks_.before(write.stamp, write.thread, actor.thread)) {
+        race(address, bytes, access, actor, Access::Write, write.stamp, write.thread, write.site);
+    }
+}
+
+void Shadow::check_group(const Group& group, uintptr_t address, size_t bytes, Access access, const Actor& actor) const {
+    if (group.stamp == 0 || !conflict(group.access, access)) return;
+    const uint32_t first = group.warp * LANES;
+    if (group.stamp <= clocks_.earlier_blocks()) {
+        const uint32_t thread = first + uint32_t(__builtin_ctz(group.lanes));
+        race(address, bytes, access, actor, group.access, group.stamp, thread, group.site);
+    }
+    if (group.stamp <= clocks_.ordered()) return;
+    for (uint32_t lanes = group.lanes; lanes != 0; lanes &= lanes - 1) {
+        const uint32_t thread = first + uint32_t(__builtin_ctz(lanes));
+        if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.thread)) {
+            race(address, bytes, access, actor, group.access, group.stamp, thread, group.site);
+        }
+    }
+}
+
+// Whether all that conflicts with a group of this block conflicts with a like access by this actor too.
+bool Shadow::superseded(const Group& group, const Actor& actor) const {
+    if (group.stamp <= clocks_.ordered()) return true;
+    if (group.warp != actor.thread / LANES) return false;
+    for (uint32_t lanes = group.lanes; lanes != 0; lanes &= lanes - 1) {
+        const uint32_t thread = group.warp * LANES + uint32_t(__builtin_ctz(lanes));
+        if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.thread)) return false;
+    }
+    return true;
+}
+
+void Shadow::record_in_groups(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {
+    const Group mine{actor.now, 1u << (actor.thread % LANES), pack(actor.site), uint16_t(actor.thread / LANES), access};
+    bool recorded = false;
+    bool of_earlier_blocks[5] = {};
+    // Whether a group is still needed beside the others and this access.
+    const auto keep = [&](Group& group) {
+        check_group(group, address, bytes, access, actor);
+        if (group.stamp <= clocks_.earlier_blocks()) {
+            // One stands for all: what would race with it would race with each.
+            bool& another = of_earlier_blocks[int(group.access)];
+            return !std::exchange(another, true);
+        }
+        if (group.access != access) return true;
+        if (group.stamp == mine.stamp && group.warp == mine.warp) {
+            group.lanes |= mine.lanes;
+            return recorded = true;
+        }
+        return !superseded(group, actor);
+    };
+    if (cell.group.stamp != 0 && !keep(cell.group)) cell.group.stamp = 0;
+    for (uint32_t* link = &cell.more; *link != 0;) {
+        if (keep(nodes_[*link].group)) {
+            link = &nodes_[*link].next;
+        } else {
+            drop_node(*link);
+        }
+    }
+    if (recorded) return;
+    if (cell.group.stamp == 0) {
+        cell.group = mine;
+    } else {
+        push(cell, mine);
+    }
+}
+
+void Shadow::push(Cell& cell, const Group& group) {
+    uint32_t taken = free_node_;
+    if (taken != 0) {
+        free_node_ = nodes_[taken].next;
+    } else {
+        taken = uint32_t(nodes_.size());
+        nodes_.emplace_back();
+    }
+    nodes_[taken] = {group, cell.more};
+    cell.more = taken;
+}
+
+void Shadow::drop_node(uint32_t& link) {
+    const uint32_t dropped = link;
+    link = nodes_[dropped].next;
+    nodes_[dropped].next = free_node_;
+    free_node_ = dropped;
+}
+
+void Shadow::drop_groups(Cell& cell) {
+    cell.group.stamp = 0;
+    while (cell.more != 0) drop_node(cell.more);
+}
+
+void Shadow::race(uintptr_t address, size_t bytes, Access access, const Actor& actor, Access earlier, Stamp stamp,
+                  uint32_t thread, int32_t site) const {
+    const Machine& machine = *running->machine;
+    char where[128], who[128];
+    if (machine.arena.near(address)) {
+        machine.arena.describe(address, where, sizeof where);
+    } else {
+        machine.global.describe(address, where, sizeof where);
+    }
+    const Machine::Name name = Machine::name(machine.block.thread(thread).index);
+    if (stamp <= clocks_.earlier_blocks()) {
+        const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), stamp - 1,
+                                            [](Stamp s, const BlockStart& start) { return s < start.stamp; });
+        std::snprintf(who, sizeof who, "thread %s of block %s", name.text, machine.block_name((after - 1)->block).text);
+    } else {
+        std::snprintf(who, sizeof who, "thread %s", name.text);
+    }
+    fault(actor.site, "race: %s %zu bytes %s, which %s %s (code at 0x%zx), and nothing orders the two", verb(access),
+          bytes, where, who, past(earlier), size_t(SITES + site) - 1);
+}
+
+template void Shadow::apply<false>(Region&, uintptr_t, size_t, Access, const Actor&);
+template void Shadow::apply<true>(Region&, uintptr_t, size_t, Access, const Actor&);
+
+}  // namespace rir::emu

@@ -1,0 +1,339 @@
+//! The emulator as a driver: the kernels, compiled for this machine's processor, run at once and checked at every access.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, CString, c_char};
+use std::path::Path;
+
+use super::driver::{Driver, Replay};
+use super::launch::{Address, Launch};
+use crate::error::{Error, Result};
+
+/// `RirEmuTensor` of `kernels/emu/emu.h`.
+#[repr(C)]
+struct EmuTensor {
+    address: u64,
+    bytes: u64,
+    writable: u32,
+    padding: u32,
+}
+
+/// `RirEmuLaunch` of `kernels/emu/emu.h`.
+#[repr(C)]
+struct EmuLaunch {
+    kernel: *const c_char,
+    grid: [u32; 3],
+    block: [u32; 3],
+    dynamic_shared: u32,
+    shared_limit: u32,
+    params: *const u8,
+    params_bytes: usize,
+    tensors: *const EmuTensor,
+    tensor_count: usize,
+    seed: u64,
+    counters: u32,
+    padding: u32,
+}
+
+/// What launches moved, counted access by access; see `kernels/emu/emu.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[repr(C)]
+pub struct Counters {
+    /// Bytes that threads read from global memory.
+    pub global_read_bytes: u64,
+    /// Bytes that threads wrote to global memory.
+    pub global_written_bytes: u64,
+    /// Sectors of 32 bytes read, after the accesses of a warp were put together.
+    pub global_read_sectors: u64,
+    /// Sectors of 32 bytes written.
+    pub global_written_sectors: u64,
+    /// Accesses of whole warps to global memory.
+    pub global_accesses: u64,
+    /// Bytes that threads read from shared memory.
+    pub shared_read_bytes: u64,
+    /// Bytes that threads wrote to shared memory.
+    pub shared_written_bytes: u64,
+    /// Accesses of whole warps to shared memory.
+    pub shared_accesses: u64,
+    /// Passes over the banks that they took.
+    pub shared_cycles: u64,
+    /// Passes that they would take without conflicts.
+    pub shared_least_cycles: u64,
+    /// Barriers that blocks passed.
+    pub barriers: u64,
+}
+
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.global_read_bytes += other.global_read_bytes;
+        self.global_written_bytes += other.global_written_bytes;
+        self.global_read_sectors += other.global_read_sectors;
+        self.global_written_sectors += other.global_written_sectors;
+        self.global_accesses += other.global_accesses;
+        self.shared_read_bytes += other.shared_read_bytes;
+        self.shared_written_bytes += other.shared_written_bytes;
+        self.shared_accesses += other.shared_accesses;
+        self.shared_cycles += other.shared_cycles;
+        self.shared_least_cycles += other.shared_least_cycles;
+        self.barriers += other.barriers;
+    }
+}
+
+type LaunchFunction =
+    unsafe extern "C" fn(*const EmuLaunch, *mut Counters, *mut c_char, usize, *mut u64) -> i32;
+
+unsafe extern "C" {
+    fn rir_emu_launch(
+        launch: *const EmuLaunch,
+        counters: *mut Counters,
+        message: *mut c_char,
+        message_bytes: usize,
+        site: *mut u64,
+    ) -> i32;
+}
+
+/// The kernels and the emulator that a driver calls.
+#[derive(Debug)]
+enum Library {
+    /// Those of this build.
+    BuiltIn,
+    /// Those of a shared library with the same border.
+    Loaded(libloading::Library),
+}
+
+/// Memory that is aligned as a card's allocations are.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(256))]
+struct Line([u8; 256]);
+
+/// Shared memory of a block at most: an H100's.
+const SHARED_LIMIT: u32 = 227 * 1024;
+
+/// A card that is emulated.
+#[derive(Debug)]
+pub struct EmulatorDriver {
+    library: Library,
+    /// By address.
+    memory: BTreeMap<u64, Vec<Line>>,
+    captured: HashMap<usize, Vec<Launch>>,
+    /// Captures so far.
+    captures: usize,
+    /// Launches so far: every launch has another order of threads.
+    launches: u64,
+    seed: u64,
+    counters: Option<Counters>,
+}
+
+impl EmulatorDriver {
+    /// An emulated card whose orders of blocks and threads follow from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self::with(Library::BuiltIn, seed)
+    }
+
+    /// One that takes kernels and emulator from a shared library.
+    ///
+    /// # Errors
+    /// If it cannot be loaded.
+    pub fn from_library(path: &Path, seed: u64) -> Result<Self> {
+        // SAFETY: the library's initialisers register its kernels with its own emulator and do nothing else.
+        let library = unsafe { libloading::Library::new(path) };
+        let library = library.map_err(|e| Error::device(format!("{}: {e}", path.display())))?;
+        Ok(Self::with(Library::Loaded(library), seed))
+    }
+
+    fn with(library: Library, seed: u64) -> Self {
+        Self {
+            library,
+            memory: BTreeMap::new(),
+            captured: HashMap::new(),
+            captures: 0,
+            launches: 0,
+            seed,
+            counters: None,
+        }
+    }
+
+    /// Counts traffic from here on, which is slower.
+    pub fn count(&mut self) {
+        self.counters = Some(Counters::default());
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Option<Counters> {
+        self.counters
+    }
+
+    fn function(&self) -> Result<LaunchFunction> {
+        match &self.library {
+            Library::BuiltIn => Ok(rir_emu_launch),
+            Library::Loaded(library) => {
+                // SAFETY: the symbol is of this type by `kernels/emu/emu.h`, and the library lives as long as the
+                // driver, which calls it only through this.
+                let symbol = unsafe { library.get::<LaunchFunction>(b"rir_emu_launch\0") };
+                symbol.map(|f| *f).map_err(|e| Error::device(format!("not an emulator: {e}")))
+            }
+        }
+    }
+
+    /// Bytes `at .. at + bytes` of one allocation.
+    fn slice(&mut self, at: Address, bytes: usize) -> Result<&mut [u8]> {
+        let stray = || Error::device(format!("{bytes} bytes at {:#x} lie in no memory of the card", at.0));
+        if bytes == 0 {
+            return Ok(&mut []);
+        }
+        let (start, lines) = self.memory.range_mut(..=at.0).next_back().ok_or_else(stray)?;
+        let offset = (at.0 - start) as usize;
+        bytemuck::cast_slice_mut::<Line, u8>(lines).get_mut(offset..offset + bytes).ok_or_else(stray)
+    }
+}
+
+/// The source line of a code address; the address itself where nothing is known of it.
+fn source_line(site: u64) -> String {
+    let mut line = None;
+    // The call lies before the address that it returns to.
+    backtrace::resolve((site - 1) as usize as *mut _, |symbol| {
+        if let (None, Some(file), Some(number)) = (&line, symbol.filename(), symbol.lineno()) {
+            let file = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+            line = Some(format!("{file}:{number}"));
+        }
+    });
+    line.unwrap_or_else(|| format!("{site:#x}"))
+}
+
+/// Spreads a number over 64 bits (the finaliser of SplitMix64; Steele, Lea and Flood, 2014).
+fn mixed(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+impl Driver for EmulatorDriver {
+    fn name(&self) -> String {
+        "emu (CUDA kernels on the processor)".into()
+    }
+
+    fn free_bytes(&mut self) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
+    fn shared_limit(&self) -> u32 {
+        SHARED_LIMIT
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Address> {
+        let count = bytes.div_ceil(size_of::<Line>()).max(1);
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(count).map_err(|_| {
+            Error::device(format!("this machine has no {} MiB of memory left", (bytes >> 20) + 1))
+        })?;
+        lines.resize(count, <Line as bytemuck::Zeroable>::zeroed());
+        let address = lines.as_ptr() as usize as u64;
+        self.memory.insert(address, lines);
+        Ok(Address(address))
+    }
+
+    fn free(&mut self, address: Address) {
+        self.memory.remove(&address.0);
+    }
+
+    fn allocate_mailbox(&mut self, bytes: usize) -> Result<Address> {
+        self.allocate(bytes)
+    }
+
+    fn peek(&mut self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        bytes.copy_from_slice(self.slice(from, bytes.len())?);
+        Ok(())
+    }
+
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<()> {
+        self.slice(to, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn download(&mut self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        bytes.copy_from_slice(self.slice(from, bytes.len())?);
+        Ok(())
+    }
+
+    fn fill(&mut self, at: Address, bytes: usize, value: u8) -> Result<()> {
+        self.slice(at, bytes)?.fill(value);
+        Ok(())
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<()> {
+        for touched in &launch.tensors {
+            self.slice(touched.view.address, touched.view.bytes)?;
+        }
+        let tensors: Vec<EmuTensor> = (launch.tensors.iter())
+            .map(|touched| EmuTensor {
+                address: touched.view.address.0,
+                bytes: touched.view.bytes as u64,
+                writable: touched.writable.into(),
+                padding: 0,
+            })
+            .collect();
+        let kernel = CString::new(launch.kernel.as_str())
+            .map_err(|_| Error::device(format!("'{}' is no kernel's name", launch.kernel)))?;
+        // The kernel's structure may hold 8-byte fields: 16 is the strictest alignment of any.
+        let mut params = vec![0u128; launch.params.len().div_ceil(size_of::<u128>())];
+        bytemuck::cast_slice_mut::<u128, u8>(&mut params)[..launch.params.len()]
+            .copy_from_slice(&launch.params);
+        let request = EmuLaunch {
+            kernel: kernel.as_ptr(),
+            grid: launch.grid,
+            block: launch.block,
+            dynamic_shared: launch.dynamic_shared,
+            shared_limit: self.shared_limit(),
+            params: params.as_ptr().cast(),
+            params_bytes: launch.params.len(),
+            tensors: tensors.as_ptr(),
+            tensor_count: tensors.len(),
+            seed: mixed(self.seed ^ mixed(self.launches)),
+            counters: self.counters.is_some().into(),
+            padding: 0,
+        };
+        self.launches += 1;
+        let mut counters = Counters::default();
+        let (mut message, mut site) = ([0 as c_char; 1024], 0);
+        let function = self.function()?;
+        // SAFETY: the request points to memory that outlives the call; every tensor it lists lies in memory of this
+        // driver, as was checked above, and the emulator lets kernels touch nothing else; the message is terminated.
+        let failed =
+            unsafe { function(&request, &mut counters, message.as_mut_ptr(), message.len(), &mut site) != 0 };
+        if let Some(total) = &mut self.counters {
+            *total += counters;
+        }
+        if !failed {
+            return Ok(());
+        }
+        // SAFETY: the emulator terminates the message within its length.
+        let message = unsafe { CStr::from_ptr(message.as_ptr()) }.to_string_lossy();
+        let place = if site == 0 { String::new() } else { format!(" ({})", source_line(site)) };
+        Err(Error::device(format!("{}: {message}{place}", launch.node)))
+    }
+
+    fn capture(&mut self, launches: &[Launch]) -> Result<Replay> {
+        self.captures += 1;
+        self.captured.insert(self.captures, launches.to_vec());
+        Ok(Replay(self.captures))
+    }
+
+    fn replay(&mut self, replay: Replay) -> Result<()> {
+        let launches = self.captured.remove(&replay.0).unwrap_or_default();
+        let result = launches.iter().try_for_each(|launch| self.launch(launch));
+        self.captured.insert(replay.0, launches);
+        result
+    }
+
+    fn release(&mut self, replay: Replay) {
+        self.captured.remove(&replay.0);
+    }
+
+    fn is_idle(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn synchronise(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

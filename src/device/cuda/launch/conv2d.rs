@@ -1,0 +1,328 @@
+//! `kernels/conv2d/`: the three products of a convolution, naive or tiled.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::batch_norm::Chunks;
+use super::batch_stats::{self, Matrix};
+use super::{Address, Launch, Site, View, extent, suffix};
+use crate::device::cuda::Kernels;
+use crate::graph::{Graph, Node, Shape};
+use crate::ops::{Addend, Conv2d, Epilogue, Op};
+
+/// Threads of a naive block: NAIVE_THREADS of `naive.cu`; and of the sum of splits: SUM_THREADS of
+/// `tiled_weight_grad.cu`.
+const ELEMENT_THREADS: u32 = 256;
+/// Rows of a tile: TILE_ROWS of `index.cuh`.
+const TILE_ROWS: u32 = 128;
+/// Columns of a tile, the widest first, for which each tiled product has a kernel.
+const TILE_COLUMNS: [u32; 3] = [96, 64, 32];
+/// Columns of a warp, and threads of the two warps that share them: `tile_threads` of `index.cuh`.
+const WARP_COLUMNS: u32 = 32;
+const THREADS_PER_WARP_COLUMNS: u32 = 64;
+
+/// Blocks that a weight gradient aims at: several for every multiprocessor of the largest cards.
+const SPLIT_BLOCKS: u32 = 1024;
+/// Pixels of a split, at least: fewer are not worth a partial sum of all weights.
+const LEAST_SPLIT_PIXELS: u32 = 256;
+/// A split is a whole number of steps of this depth: TILE_DEPTH of `index.cuh`.
+const TILE_DEPTH: u32 = 16;
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Extents {
+    /// N H W C.
+    x: [u32; 4],
+    /// K R S.
+    w: [u32; 3],
+    /// P Q.
+    z: [u32; 2],
+    stride: u32,
+    pad: u32,
+    identity: u32,
+}
+
+impl Extents {
+    fn new(conv: &Conv2d, x: &Shape, w: &Shape) -> Self {
+        let four = |shape: &Shape| shape.dims4().expect("shape rules have checked it").map(extent);
+        let ([_, h, width, _], [k, r, s, _]) = (four(x), four(w));
+        let [stride, pad] = [conv.stride, conv.pad].map(extent);
+        let output = |image: u32, filter: u32| (image + 2 * pad - filter) / stride + 1;
+        Self {
+            x: four(x),
+            w: [k, r, s],
+            z: [output(h, r), output(width, s)],
+            stride,
+            pad,
+            identity: extent(conv.identity),
+        }
+    }
+
+    /// Of a node of the three; `None` for any other.
+    fn of(graph: &Graph, node: &Node) -> Option<Self> {
+        let input = |i: usize| graph.shape(node.inputs[i]);
+        match &node.op {
+            Op::Conv2d(op) => Some(Self::new(op, input(0), input(1))),
+            Op::Conv2dDataGrad(op) => Some(Self::new(&op.conv, &op.input, input(1))),
+            Op::Conv2dWeightGrad(op) => Some(Self::new(&op.conv, input(0), &op.filter)),
+            _ => None,
+        }
+    }
+
+    fn at(site: &Site<'_>) -> Self {
+        Self::of(site.graph(), site.node()).expect("only convolutions are launched here")
+    }
+
+    /// N P Q.
+    fn output_pixels(&self) -> u32 {
+        product(&[self.x[0], self.z[0], self.z[1]])
+    }
+    /// R S C.
+    fn filter_elements(&self) -> u32 {
+        product(&[self.w[1], self.w[2], self.x[3]])
+    }
+    fn splits(&self) -> Splits {
+        Splits::of(self.filter_elements(), self.w[0], self.output_pixels())
+    }
+}
+
+/// Elements of some extents.
+fn product(extents: &[u32]) -> u32 {
+    extent(extents.iter().map(|&e| e as usize).product())
+}
+
+/// Bytes of f32 numbers.
+fn floats(elements: &[u32]) -> usize {
+    elements.iter().map(|&e| e as usize).product::<usize>() * size_of::<f32>()
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct ForwardParams {
+    x: Address,
+    w: Address,
+    scale_shift: Address,
+    outer: Address,
+    z: Address,
+    partials: Address,
+    extents: Extents,
+    relu: u32,
+    padding: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct DataGradParams {
+    dz: Address,
+    w: Address,
+    addend: Address,
+    mask: Address,
+    dx: Address,
+    extents: Extents,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct WeightGradParams {
+    x: Address,
+    dz: Address,
+    dw: Address,
+    extents: Extents,
+    pixels_per_split: u32,
+    padding: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct SumSplitsParams {
+    partials: Address,
+    dw: Address,
+    elements: u32,
+    splits: u32,
+}
+
+/// A launch and its grid: one thread an element, or tiles of the width that leaves the fewest columns empty.
+struct Shaped {
+    launch: Launch,
+    tiled: bool,
+    columns: u32,
+}
+
+impl Shaped {
+    fn new(site: &Site<'_>, operation: &str, columns: u32) -> Self {
+        let (form, dtype) = (site.kernels.of(&site.node().op), suffix(site.input_dtype(0)));
+        let tiled = form == Kernels::Tiled;
+        let kernel = match tiled {
+            true => format!("{operation}_{form}_{}_{dtype}", tile_columns(columns)),
+            false => format!("{operation}_{form}_{dtype}"),
+        };
+        Self { launch: Launch::new(kernel), tiled, columns }
+    }
+
+    /// The launch over a [rows x columns] product, `batches` of it for a tiled kernel along y and z.
+    fn over(self, rows: u32, batches: [u32; 2], params: &impl bytemuck::NoUninit) -> Launch {
+        let (grid, block) = if self.tiled {
+            let columns = tile_columns(self.columns);
+            let tiles = product(&[rows.div_ceil(TILE_ROWS), self.columns.div_ceil(columns)]);
+            let threads = columns / WARP_COLUMNS * THREADS_PER_WARP_COLUMNS;
+            ([tiles, batches[0], batches[1]], threads)
+        } else {
+            (blocks(u64::from(rows) * u64::from(self.columns)), ELEMENT_THREADS)
+        };
+        self.launch.over(grid, [block, 1, 1]).with(params)
+    }
+}
+
+/// A grid of one thread an element.
+fn blocks(elements: u64) -> [u32; 3] {
+    let blocks = elements.div_ceil(ELEMENT_THREADS.into());
+    [u32::try_from(blocks).expect("fewer than 2^31 blocks"), 1, 1]
+}
+
+/// The width of tiles that pads `columns` the least; of equal ones the widest.
+fn tile_columns(columns: u32) -> u32 {
+    *TILE_COLUMNS.iter().min_by_key(|&&tile| columns.next_multiple_of(tile)).expect("there are three")
+}
+
+/// `conv2d`.
+pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
+    let Op::Conv2d(op) = &site.node().op else { unreachable!("launched as another operation") };
+    let extents = Extents::at(site);
+    let (pixels, filters) = (extents.output_pixels(), extents.w[0]);
+    let mut shaped = Shaped::new(site, "conv2d", filters);
+    let launch = &mut shaped.launch;
+    let statistics = op.epilogue == Epilogue::Statistics;
+    let in_tiles = statistics && shaped.tiled;
+    let params = ForwardParams {
+        x: launch.reads(site.input(0)),
+        w: launch.reads(site.input(1)),
+        scale_shift: launch.may_read(site.maybe_input(2)),
+        outer: launch.may_read(site.maybe_input(3)),
+        z: launch.writes(site.output(0)),
+        partials: launch.may_write(in_tiles.then(|| site.scratch())),
+        extents,
+        relu: u32::from(matches!(op.epilogue, Epilogue::ScaleShift { relu: true, .. })),
+        padding: 0,
+    };
+    let mut launches = vec![shaped.over(pixels, [1, 1], &params)];
+    if in_tiles {
+        launches.push(batch_stats::finalise(site.scratch(), site.output(1), [pixels, filters], TILE_ROWS));
+    } else if statistics {
+        let z = Matrix {
+            view: site.output(0),
+            kernel_suffix: suffix(site.output_dtype(0)),
+            rows: pixels as usize,
+            channels: filters,
+        };
+        launches.extend(batch_stats::of(&z, site.scratch(), site.output(1)));
+    }
+    launches
+}
+
+/// `conv2d_data_grad`.
+pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
+    let Op::Conv2dDataGrad(op) = &site.node().op else { unreachable!("launched as another operation") };
+    let extents = Extents::at(site);
+    let [images, height, width, channels] = extents.x;
+    let mut shaped = Shaped::new(site, "conv2d_data_grad", channels);
+    let launch = &mut shaped.launch;
+    let params = DataGradParams {
+        dz: launch.reads(site.input(0)),
+        w: launch.reads(site.input(1)),
+        addend: launch.may_read(site.maybe_input(2)),
+        mask: launch.may_read(site.maybe_input(3).filter(|_| op.addend == Addend::Masked)),
+        dx: launch.writes(site.output(0)),
+        extents,
+    };
+    // A tiled kernel takes the pixels by their residues under the stride; the first class is the largest.
+    let classes = if shaped.tiled { extents.stride } else { 1 };
+    let rows = product(&[images, height.div_ceil(classes), width.div_ceil(classes)]);
+    vec![shaped.over(rows, [1, classes * classes], &params)]
+}
+
+/// How a weight gradient cuts the pixels: a function of the shapes alone, so that sums are the same everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Splits {
+    /// Pixels of every split but the last.
+    pixels: u32,
+    count: u32,
+}
+
+impl Splits {
+    fn of(filter_elements: u32, filters: u32, pixels: u32) -> Self {
+        let tiles = filter_elements.div_ceil(TILE_ROWS) * filters.div_ceil(tile_columns(filters));
+        let wanted = SPLIT_BLOCKS.div_ceil(tiles);
+        let split = pixels.div_ceil(wanted).max(LEAST_SPLIT_PIXELS).next_multiple_of(TILE_DEPTH);
+        Self { pixels: split, count: pixels.div_ceil(split) }
+    }
+}
+
+/// `conv2d_weight_grad`.
+pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
+    let extents = Extents::at(site);
+    let (rows, filters) = (extents.filter_elements(), extents.w[0]);
+    let splits = extents.splits();
+    let mut shaped = Shaped::new(site, "conv2d_weight_grad", filters);
+    let in_splits = shaped.tiled && splits.count > 1;
+    let launch = &mut shaped.launch;
+    let params = WeightGradParams {
+        x: launch.reads(site.input(0)),
+        dz: launch.reads(site.input(1)),
+        dw: launch.writes(if in_splits { site.scratch() } else { site.output(0) }),
+        extents,
+        pixels_per_split: splits.pixels,
+        padding: 0,
+    };
+    let mut launches = vec![shaped.over(rows, [splits.count, 1], &params)];
+    if in_splits {
+        launches.push(sum_splits(site.scratch(), site.output(0), product(&[filters, rows]), splits.count));
+    }
+    launches
+}
+
+/// dw = the sum of its splits, in order.
+fn sum_splits(partials: View, dw: View, elements: u32, splits: u32) -> Launch {
+    let mut launch = Launch::new("conv2d_weight_grad_sum");
+    let params =
+        SumSplitsParams { partials: launch.reads(partials), dw: launch.writes(dw), elements, splits };
+    launch.over(blocks(elements.into()), [ELEMENT_THREADS, 1, 1]).with(&params)
+}
+
+/// Bytes of scratch, enough for every form.
+pub fn scratch(graph: &Graph, node: &Node) -> usize {
+    let Some(extents) = Extents::of(graph, node) else { return 0 };
+    let filters = extents.w[0];
+    match &node.op {
+        Op::Conv2d(Conv2d { epilogue: Epilogue::Statistics, .. }) => {
+            let pixels = extents.output_pixels();
+            let parts = pixels.div_ceil(TILE_ROWS).max(Chunks::of(pixels as usize).count);
+            floats(&[parts, 2, filters])
+        }
+        Op::Conv2dWeightGrad(_) => match extents.splits().count {
+            1 => 0,
+            splits => floats(&[splits, filters, extents.filter_elements()]),
+        },
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_pad_as_little_as_they_can() {
+        let widths = [1, 10, 32, 33, 64, 96, 128, 192, 256, 384];
+        assert_eq!(widths.map(tile_columns), [32, 32, 32, 64, 64, 96, 64, 96, 64, 96]);
+    }
+
+    #[test]
+    fn splits_cover_every_pixel_once() {
+        for (elements, filters, pixels) in
+            [(1, 1, 1), (27, 96, 512_000), (864, 96, 512_000), (3456, 384, 32_000)]
+        {
+            let Splits { pixels: split, count } = Splits::of(elements, filters, pixels);
+            assert!(split.is_multiple_of(TILE_DEPTH) && split >= LEAST_SPLIT_PIXELS);
+            assert!(count >= 1 && (count - 1) * split < pixels && pixels <= count * split);
+        }
+    }
+}

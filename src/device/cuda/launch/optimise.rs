@@ -1,0 +1,98 @@
+//! `kernels/optimise.cu`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Address, Launch, Memory, Site, THREADS, View, extent, spread};
+use crate::graph::{DType, Region, StateLayout};
+use crate::ops::{Sgd, UpdateRunning};
+
+/// A parameter's place in the regions, in elements, and its L2 term.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct SgdTensor {
+    first: u64,
+    elements: u64,
+    decay: f32,
+    center: f32,
+}
+
+/// The table that [`sgd`] reads: one row a parameter.
+pub fn sgd_table(op: &Sgd, layout: &StateLayout) -> Vec<u8> {
+    let (offsets, _) = layout.parameter_offsets(DType::F32);
+    let row = |(offset, parameter): (usize, &crate::graph::Parameter)| {
+        let (decay, center) = op.decay(parameter.kind);
+        SgdTensor {
+            first: (offset / size_of::<f32>()) as u64,
+            elements: parameter.shape.elements() as u64,
+            decay: decay as f32,
+            center: center as f32,
+        }
+    };
+    let rows: Vec<SgdTensor> = offsets.into_iter().zip(&layout.parameters).map(row).collect();
+    bytemuck::cast_slice(&rows).to_vec()
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct SgdParams {
+    step: Address,
+    state: Address,
+    tensors: Address,
+    parameters: Address,
+    momentum: Address,
+    gradients: Address,
+    keep: f32,
+    nesterov: u32,
+}
+
+/// `sgd`: a row of blocks for every parameter, long enough for the largest. None where there is nothing to train.
+pub fn sgd(site: &Site<'_>, op: &Sgd) -> Option<Launch> {
+    let layout = &site.graph().state;
+    let largest = layout.parameters.iter().map(|p| p.shape.elements()).max()?;
+    let bytes = layout.parameter_offsets(DType::F32).1;
+    let region = |region| View { bytes, ..site.memory.state(region, 0, 0) };
+    let mut launch = Launch::new("sgd_f32");
+    let params = SgdParams {
+        step: launch.reads(site.memory.inputs()),
+        state: launch.reads(site.memory.flag()),
+        tensors: launch.reads(site.table),
+        parameters: launch.writes(region(Region::Parameters)),
+        momentum: launch.writes(region(Region::Momentum)),
+        gradients: launch.reads(region(Region::Gradients)),
+        keep: op.momentum as f32,
+        nesterov: op.nesterov.into(),
+    };
+    let [blocks, ..] = spread(largest as u64);
+    Some(launch.over([blocks, extent(layout.parameters.len()), 1], THREADS).with(&params))
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct RunningParams {
+    state: Address,
+    stats: Address,
+    mean: Address,
+    variance: Address,
+    weight: f32,
+    keep: f32,
+    unbiased: f32,
+    channels: u32,
+}
+
+/// `update_running`.
+pub fn update_running(site: &Site<'_>, op: &UpdateRunning) -> Launch {
+    let memory: &Memory = site.memory;
+    let mut launch = Launch::new("update_running_f32");
+    let [.., channels] = site.input_image(0);
+    let params = RunningParams {
+        state: launch.reads(memory.flag()),
+        stats: launch.reads(site.input(0)),
+        mean: launch.writes(site.input(1)),
+        variance: launch.writes(site.input(2)),
+        weight: UpdateRunning::WEIGHT as f32,
+        keep: (1.0 - UpdateRunning::WEIGHT) as f32,
+        unbiased: op.unbiased() as f32,
+        channels,
+    };
+    launch.over(spread(channels.into()), THREADS).with(&params)
+}
