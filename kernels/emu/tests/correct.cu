@@ -22,7 +22,7 @@ __device__ void block_sum(const TestParams& p) {
         if (lane == 0) p.y[blockIdx.x] = sum;
     }
 }
-RIR_KERNEL(block_sum, TestParams, 1024, block_sum)
+RIR_KERNEL(test_block_sum, TestParams, 1024, block_sum)
 
 // A tree in shared memory: the last five steps are one warp's, and need its barrier only.
 struct Tree {
@@ -48,7 +48,7 @@ __device__ void tree_sum(const TestParams& p) {
     }
     if (t == 0) p.y[blockIdx.x] = shared.values[0];
 }
-RIR_KERNEL(tree_sum, TestParams, 256, tree_sum)
+RIR_KERNEL(test_tree_sum, TestParams, 256, tree_sum)
 
 // A square matrix of `elements` rows, transposed by tiles that a column of padding keeps free of bank conflicts.
 struct Tile {
@@ -65,7 +65,7 @@ __device__ void transpose(const TestParams& p) {
         p.y[(column + y) * rows + row + threadIdx.x] = tile.at[threadIdx.x][y];
     }
 }
-RIR_KERNEL(transpose, TestParams, 256, transpose)
+RIR_KERNEL(test_transpose, TestParams, 256, transpose)
 
 // Counts in shared memory first, then in global memory, both by atomics.
 struct Bins {
@@ -79,7 +79,7 @@ __device__ void histogram(const TestParams& p) {
     __syncthreads();
     if (threadIdx.x < 16) atomicAdd(&p.counts[threadIdx.x], bins.counts[threadIdx.x]);
 }
-RIR_KERNEL(histogram, TestParams, 256, histogram)
+RIR_KERNEL(test_histogram, TestParams, 256, histogram)
 
 // Each thread stores one byte, and one bf16, beside those of others.
 __device__ void narrow_neighbours(const TestParams& p) {
@@ -88,7 +88,7 @@ __device__ void narrow_neighbours(const TestParams& p) {
     reinterpret_cast<unsigned char*>(p.counts)[i] = (unsigned char)(i);
     reinterpret_cast<bf16*>(p.y)[i] = store<bf16>(p.x[i]);
 }
-RIR_KERNEL(narrow_neighbours, TestParams, 256, narrow_neighbours)
+RIR_KERNEL(test_narrow_neighbours, TestParams, 256, narrow_neighbours)
 
 // All threads of a warp read what one wrote; after the warp's barrier it is written anew.
 struct Word {
@@ -105,7 +105,7 @@ __device__ void warp_broadcast(const TestParams& p) {
     }
     p.y[threadIdx.x] = sum;
 }
-RIR_KERNEL(warp_broadcast, TestParams, 32, warp_broadcast)
+RIR_KERNEL(test_warp_broadcast, TestParams, 32, warp_broadcast)
 
 // Threads that have exited are not waited for, in a barrier or a warp.
 __device__ void early_exit(const TestParams& p) {
@@ -117,7 +117,7 @@ __device__ void early_exit(const TestParams& p) {
     __syncwarp();
     p.y[threadIdx.x] = value;
 }
-RIR_KERNEL(early_exit, TestParams, 256, early_exit)
+RIR_KERNEL(test_early_exit, TestParams, 256, early_exit)
 
 // Both halves of a warp shuffle on their own.
 __device__ void half_warps(const TestParams& p) {
@@ -130,7 +130,7 @@ __device__ void half_warps(const TestParams& p) {
     }
     p.y[threadIdx.x] = value;
 }
-RIR_KERNEL(half_warps, TestParams, 256, half_warps)
+RIR_KERNEL(test_half_warps, TestParams, 256, half_warps)
 
 // What shuffles of segments give, lane by lane, and votes.
 __device__ void warp_primitives(const TestParams& p) {
@@ -148,7 +148,7 @@ __device__ void warp_primitives(const TestParams& p) {
     out[8] = unsigned(__shfl_sync(all, double(lane) * 0.5, 31 - lane) * 2.0);
     out[9] = __activemask() >> lane & 1;
 }
-RIR_KERNEL(warp_primitives, TestParams, 32, warp_primitives)
+RIR_KERNEL(test_warp_primitives, TestParams, 32, warp_primitives)
 
 __device__ void barrier_votes(const TestParams& p) {
     const int odd = threadIdx.x % 2, count = __syncthreads_count(odd);
@@ -156,7 +156,7 @@ __device__ void barrier_votes(const TestParams& p) {
     const int any = __syncthreads_or(threadIdx.x == 95);
     p.counts[threadIdx.x] = unsigned(count * 1000 + (all != 0) * 100 + (none != 0) * 10 + (any != 0));
 }
-RIR_KERNEL(barrier_votes, TestParams, 96, barrier_votes)
+RIR_KERNEL(test_barrier_votes, TestParams, 96, barrier_votes)
 
 // Two stages of dynamic shared memory, filled by cp.async while the other is summed.
 struct Stages {
@@ -180,7 +180,7 @@ __device__ void double_buffer(const TestParams& p) {
     }
     p.y[t] = sum;
 }
-RIR_KERNEL(double_buffer, TestParams, 64, double_buffer)
+RIR_KERNEL(test_double_buffer, TestParams, 64, double_buffer)
 
 // 16 bytes at a time.
 __device__ void copy_vectors(const TestParams& p) {
@@ -190,7 +190,7 @@ __device__ void copy_vectors(const TestParams& p) {
                              ptx::load_streaming(reinterpret_cast<const uint4*>(p.x) + i));
     }
 }
-RIR_KERNEL(copy_vectors, TestParams, 256, copy_vectors)
+RIR_KERNEL(test_copy_vectors, TestParams, 256, copy_vectors)
 
 // A flag that threads poll and set, both as volatile, is no race; nor are atomics beside volatile reads.
 __device__ void strong_accesses(const TestParams& p) {
@@ -201,4 +201,4 @@ __device__ void strong_accesses(const TestParams& p) {
     volatile unsigned* most = p.counts + 1;
     if (*most < threadIdx.x) p.y[threadIdx.x] = -1.0f;
 }
-RIR_KERNEL(strong_accesses, TestParams, 256, strong_accesses)
+RIR_KERNEL(test_strong_accesses, TestParams, 256, strong_accesses)

@@ -59,7 +59,8 @@ struct Test {
     uint64_t site = 0;
     RirEmuCounters counters{};
 
-    explicit Test(const char* kernel, uint32_t threads = 32, uint32_t blocks = 1) : kernel(kernel) {
+    explicit Test(const char* kernel, uint32_t threads = 32, uint32_t blocks = 1)
+        : kernel(std::string("test_") + kernel) {
         block[0] = threads;
         grid[0] = blocks;
         for (size_t i = 0; i < x.size(); ++i) x[i] = float(i);
@@ -370,10 +371,10 @@ void registry() {
     bool found = false;
     while (const RirEmuKernel* kernel = rir_emu_kernel(kernels)) {
         ++kernels;
-        if (std::strcmp(kernel->name, "tree_sum") != 0) continue;
+        if (std::strcmp(kernel->name, "test_tree_sum") != 0) continue;
         found = kernel->params_bytes == sizeof(TestParams) && kernel->max_threads == 256;
     }
-    CHECK(found, "tree_sum is not among the %zu kernels", kernels);
+    CHECK(found, "test_tree_sum is not among the %zu kernels", kernels);
 }
 
 }  // namespace
