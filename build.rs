@@ -32,7 +32,7 @@ fn build() -> Result<(), String> {
         .map(|name| PathBuf::from(std::env::var_os(name).expect("Cargo sets it for build scripts")));
     let kernels = manifest.join("kernels");
     println!("cargo:rerun-if-changed={}", kernels.display());
-    println!("cargo:rustc-check-cfg=cfg(rir_emu, rir_cuda)");
+    println!("cargo:rustc-check-cfg=cfg(rir_emu, rir_emu_sanitized, rir_cuda)");
 
     let families = sources::families(&kernels)?;
     let target = target_directory(&out);

@@ -11,10 +11,21 @@ use std::process::Command;
 use super::cache::{Cache, Key, in_parallel};
 use super::sources::{self, Family};
 
-const LANGUAGE: [&str; 4] = ["-x", "c++", "-std=c++20", "-fno-strict-aliasing"];
-/// -O1 keeps accesses as they are written; products are not contracted unless the kernel says `fmaf`.
-const KERNELS: [&str; 4] = ["-O1", "-g1", "-fno-tree-vectorize", "-ffp-contract=off"];
-const RUNTIME: [&str; 3] = ["-O2", "-g1", "-Wall"];
+const LANGUAGE: [&str; 5] = ["-x", "c++", "-std=c++20", "-fno-strict-aliasing", "-g1"];
+/// Why each: `kernels/emu/README.md`.
+const KERNELS: [&str; 6] = [
+    "-O1",
+    "-ffp-contract=off",
+    "-fno-exceptions",
+    "-fno-math-errno",
+    "-fno-optimize-sibling-calls",
+    "-Wno-unknown-pragmas",
+];
+const KERNELS_GCC: [&str; 1] = ["-fno-tree-vectorize"];
+const KERNELS_CLANG: [&str; 3] = ["-fno-vectorize", "-fno-slp-vectorize", "-Wno-pass-failed"];
+const INSTRUMENT: [&str; 1] = ["-fsanitize=thread"];
+const INSTRUMENT_CLANG: [&str; 2] = ["-mllvm", "-tsan-instrument-read-before-write=1"];
+const RUNTIME: [&str; 1] = ["-O2"];
 const SANITIZE: [&str; 3] =
     ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
 
@@ -37,22 +48,28 @@ pub fn build(kernels: &Path, families: &[Family], cache: &Cache, out: &Path) -> 
     };
     let sanitize = std::env::var("RIR_EMU_SANITIZE").is_ok_and(|v| !v.is_empty() && v != "0");
 
-    let with = |flags: &[&str], more: &[&str]| -> Vec<String> {
-        LANGUAGE.iter().chain(flags).chain(more).map(|&f| f.to_owned()).collect()
+    let clang = compiler.tool.is_like_clang();
+    let per_compiler: &[&str] = if clang { &KERNELS_CLANG } else { &KERNELS_GCC };
+    let instrument: Vec<&str> = match (sanitize, clang) {
+        (true, _) => SANITIZE.to_vec(),
+        (false, true) => [&INSTRUMENT[..], &INSTRUMENT_CLANG].concat(),
+        (false, false) => INSTRUMENT.to_vec(),
     };
-    let instrument: &[&str] = if sanitize { &SANITIZE } else { &["-fsanitize=thread"] };
+    let strings = |lists: &[&[&str]]| -> Vec<String> {
+        lists.iter().flat_map(|flags| flags.iter()).map(|&flag| flag.to_owned()).collect()
+    };
     let registry = out.join("registry.cpp");
     super::cache::write_if_changed(&registry, registry_text(families).as_bytes())?;
     let mut jobs: Vec<(PathBuf, Vec<String>)> = families
         .iter()
         .map(|family| {
-            let mut flags = with(&KERNELS, instrument);
+            let mut flags = strings(&[&LANGUAGE, &KERNELS, per_compiler, &instrument]);
             flags.push(format!("-DRIR_FAMILY={}", family.id));
             (family.path.clone(), flags)
         })
         .collect();
     for source in runtime.into_iter().chain([registry]) {
-        jobs.push((source, with(&RUNTIME, if sanitize { &SANITIZE } else { &[] })));
+        jobs.push((source, strings(&[&LANGUAGE, &RUNTIME, if sanitize { &SANITIZE } else { &[] }])));
     }
 
     let objects = in_parallel(&jobs, |(source, flags)| compiler.object(source, flags, kernels, cache))
@@ -62,8 +79,12 @@ pub fn build(kernels: &Path, families: &[Family], cache: &Cache, out: &Path) -> 
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=static=rir_emu");
     if sanitize {
+        println!("cargo:rustc-cfg=rir_emu_sanitized");
         compiler.link_sanitizers()?;
     }
+    // For the test that links the emulator into a stand-in for the CUDA driver.
+    println!("cargo:rustc-env=RIR_EMU_CXX={}", compiler.tool.path().display());
+    println!("cargo:rustc-env=RIR_EMU_LIBRARY={}", out.join("librir_emu.a").display());
     println!("cargo:rustc-link-lib=dylib={}", if cfg!(target_os = "macos") { "c++" } else { "stdc++" });
     Ok(Built::Emulator)
 }

@@ -79,9 +79,9 @@ pub fn parse(directives: &str, printed: &str) -> Report {
             let name = rest.split('(').next().unwrap_or(rest).trim().to_owned();
             report.kernels.push(Kernel { name, ..Kernel::default() });
         } else if let Some(kernel) = report.kernels.last_mut() {
-            let numbers = line.split([' ', ',']).filter_map(|word| word.parse::<u32>().ok());
+            let mut numbers = line.split([' ', ',']).filter_map(|word| word.parse::<u32>().ok());
             if line.starts_with(".minnctapersm") {
-                kernel.min_blocks = numbers.last().unwrap_or(0);
+                kernel.min_blocks = numbers.next_back().unwrap_or(0);
             } else {
                 kernel.max_threads = numbers.product();
             }

@@ -91,7 +91,7 @@ class AlongDepth {
     const T* runs[PASSES];
     Quad<T> held[PASSES];
 
-   public:
+  public:
     // `run_of(line)` is where the depths of a line begin, or null: all 0.
     template <typename RunOf>
     __device__ __forceinline__ void aim(RunOf run_of) {
@@ -133,7 +133,7 @@ class AcrossDepth {
 
     Quad<T> held[PASSES];
 
-   public:
+  public:
     // `quad_of(depth, at)` is the quad of elements at .. at + 4 of a depth, or zeros.
     template <typename QuadOf>
     __device__ __forceinline__ void fetch(QuadOf quad_of) {

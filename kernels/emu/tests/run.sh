@@ -4,8 +4,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 : "${CXX:=c++}"
 runtime="-std=c++20 -O2 -g1 -Wall -Wextra -fno-strict-aliasing"
-kernels="-std=c++20 -x c++ -I . -I emu/tests -O1 -g1 -Wall -Wextra -ffp-contract=off -fno-exceptions -fno-strict-aliasing
-    -fno-math-errno -fno-optimize-sibling-calls"
+kernels="-std=c++20 -x c++ -I . -I emu/tests -O1 -g1 -Wall -Wextra -ffp-contract=off -fno-exceptions"
+kernels="$kernels -fno-strict-aliasing -fno-math-errno -fno-optimize-sibling-calls"
 if "$CXX" --version | grep -q clang; then
     kernels="$kernels -fno-vectorize -fno-slp-vectorize -Wno-pass-failed"
     hooks="-fsanitize=thread -mllvm -tsan-instrument-read-before-write=1 -mllvm -tsan-distinguish-volatile=1"
@@ -34,7 +34,7 @@ trap 'rm -rf "$build"' EXIT
     done
     for source in emu/tests/*.cu; do
         family=$(basename "$source" .cu)
-        echo "$CXX $(echo $kernels) $hooks -DRIR_FAMILY=$family -c $source -o $build/$family.o"
+        echo "$CXX $kernels $hooks -DRIR_FAMILY=$family -c $source -o $build/$family.o"
     done
 } | xargs -P 2 -I {} sh -c {}
 "$CXX" $link -pthread "$build"/*.o -o "$build/tests"

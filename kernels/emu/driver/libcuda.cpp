@@ -1,0 +1,462 @@
+// A stand-in for NVIDIA's libcuda, so that what calls the driver is tested without a card: as much of the driver API as
+// rir calls, with the kernels run by the emulator.
+//
+// It follows the manual where the manual leaves a choice, and takes the choice that is worst for the caller. Queued
+// work is done as late as allowed: when somebody waits for it. An asynchronous copy from pageable memory is read that
+// late too. What may not be done while a stream captures is refused. What was not given back when the context is
+// released ends the process. An error that is sticky is the answer to every later call.
+//
+// Environment: RIR_STANDIN_DEVICES, _CAPABILITY (90), _DRIVER (13000), _MEMORY (bytes), _INIT and _BUSY (what cuInit and
+// the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers). Not for more than one thread at a time.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "emu/emu.h"
+
+namespace {
+
+using Result = int;
+enum : Result {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3,
+    NO_DEVICE = 100,
+    INVALID_DEVICE = 101,
+    INVALID_IMAGE = 200,
+    INVALID_CONTEXT = 201,
+    INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
+    NOT_READY = 600,
+    ILLEGAL_ADDRESS = 700,
+    CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_INVALIDATED = 901,
+};
+
+const struct {
+    Result code;
+    const char* name;
+    const char* words;
+} ERRORS[] = {
+    {SUCCESS, "CUDA_SUCCESS", "no error"},
+    {INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+    {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+    {NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
+    {46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"},
+    {NO_DEVICE, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
+    {INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
+    {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {214, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
+    {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+    {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
+    {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+    {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"},
+    {CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
+    {CAPTURE_INVALIDATED, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+     "operation failed due to a previous error during capture"},
+};
+
+constexpr uint32_t SHARED_LIMIT = 227 * 1024, SHARED_DEFAULT = 48 * 1024;
+
+long setting(const char* name, long otherwise) {
+    const char* text = std::getenv((std::string("RIR_STANDIN_") + name).c_str());
+    return text ? std::strtol(text, nullptr, 10) : otherwise;
+}
+
+using Work = std::function<Result()>;
+
+struct Graph {
+    std::vector<Work> work;
+};
+struct Stream;
+struct Event {
+    Stream* stream = nullptr;
+    bool done = true;
+};
+struct Stream {
+    std::deque<Work> queue;
+    std::unique_ptr<Graph> capturing;
+    bool invalidated = false;
+};
+struct Module {};
+struct Function {
+    const RirEmuKernel kernel;
+    uint32_t dynamic_shared = SHARED_DEFAULT;
+};
+
+bool initialised = false;
+int retained = 0;
+Result sticky = SUCCESS;
+thread_local bool current = false;
+Stream* capturing = nullptr;
+std::map<uint64_t, size_t> memory, pinned;
+std::set<void*> handles;  // streams, events, modules, graphs and executable graphs that live
+std::map<std::string, std::unique_ptr<Function>> functions;
+size_t used = 0;
+long launches = 0;
+
+// What every call that needs the context asks first.
+Result ready() {
+    if (!initialised) return NOT_INITIALIZED;
+    if (sticky) return sticky;
+    return current && retained > 0 ? SUCCESS : INVALID_CONTEXT;
+}
+
+// What calls ask that may wait for a stream, or change what captured work may use. Asked in vain, they end the capture.
+Result unsafe_while_capturing() {
+    if (Result r = ready()) return r;
+    if (!capturing) return SUCCESS;
+    capturing->invalidated = true;
+    return CAPTURE_UNSUPPORTED;
+}
+
+Result push(Stream* stream, Work work) {
+    if (Result r = ready()) return r;
+    if (!handles.count(stream)) return INVALID_HANDLE;  // among them the legacy stream, which nothing here may use
+    if (stream->capturing) {
+        stream->capturing->work.push_back(std::move(work));
+    } else {
+        stream->queue.push_back(std::move(work));
+    }
+    return SUCCESS;
+}
+
+// Works until `event` is done, or to the end.
+Result drain(Stream* stream, const Event* event = nullptr) {
+    while (!sticky && !stream->queue.empty() && !(event && event->done)) {
+        Work work = std::move(stream->queue.front());
+        stream->queue.pop_front();
+        if (Result r = work()) sticky = r;
+    }
+    return sticky;
+}
+
+bool inside(const std::map<uint64_t, size_t>& blocks, uint64_t address, size_t bytes) {
+    auto after = blocks.upper_bound(address);
+    if (after == blocks.begin()) return false;
+    auto [start, length] = *std::prev(after);
+    return address - start <= length && bytes <= length - (address - start);
+}
+
+// Touching what is not the device's ends as it does there.
+Result copy(void* to, const void* from, size_t bytes, uint64_t device) {
+    if (!inside(memory, device, bytes)) return ILLEGAL_ADDRESS;
+    std::memcpy(to, from, bytes);
+    return SUCCESS;
+}
+
+Result run(const RirEmuKernel& kernel, RirEmuLaunch launch, const std::vector<unsigned char>& params) {
+    launches++;
+    if (const char* fail = std::getenv("RIR_STANDIN_FAIL")) {
+        char* colon = nullptr;
+        if (std::strtol(fail, &colon, 10) == launches) return Result(std::strtol(colon + 1, nullptr, 10));
+    }
+    std::vector<RirEmuTensor> tensors;
+    for (const auto* blocks : {&memory, &pinned}) {
+        for (auto [address, bytes] : *blocks) tensors.push_back({address, bytes, 1, 0});
+    }
+    launch.kernel = kernel.name;
+    launch.params = params.data();
+    launch.params_bytes = params.size();
+    launch.tensors = tensors.data();
+    launch.tensor_count = tensors.size();
+    launch.seed = uint64_t(launches);
+    launch.shared_limit = SHARED_LIMIT;
+    char message[1024] = "";
+    uint64_t site = 0;
+    RirEmuCounters counters = {};
+    if (rir_emu_launch(&launch, &counters, message, sizeof message, &site) == 0) return SUCCESS;
+    std::fprintf(stderr, "stand-in driver: %s\n", message);
+    return ILLEGAL_ADDRESS;
+}
+
+template <typename T>
+Result destroy(T* handle) {
+    if (!handles.erase(handle)) return INVALID_HANDLE;
+    delete handle;
+    return sticky;
+}
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default"))) Result
+
+EXPORT cuInit(unsigned) {
+    if (Result r = Result(setting("INIT", SUCCESS))) return r;
+    if (setting("DEVICES", 1) == 0) return NO_DEVICE;
+    initialised = true;
+    return SUCCESS;
+}
+EXPORT cuDriverGetVersion(int* version) {
+    *version = int(setting("DRIVER", 13000));
+    return SUCCESS;
+}
+EXPORT cuGetErrorName(Result code, const char** name) {
+    for (const auto& error : ERRORS) {
+        if (error.code == code) return *name = error.name, SUCCESS;
+    }
+    return *name = nullptr, INVALID_VALUE;
+}
+EXPORT cuGetErrorString(Result code, const char** words) {
+    for (const auto& error : ERRORS) {
+        if (error.code == code) return *words = error.words, SUCCESS;
+    }
+    return *words = nullptr, INVALID_VALUE;
+}
+
+EXPORT cuDeviceGetCount(int* count) {
+    if (!initialised) return NOT_INITIALIZED;
+    *count = int(setting("DEVICES", 1));
+    return SUCCESS;
+}
+EXPORT cuDeviceGet(int* device, int ordinal) {
+    if (!initialised) return NOT_INITIALIZED;
+    if (ordinal < 0 || ordinal >= setting("DEVICES", 1)) return INVALID_DEVICE;
+    *device = ordinal;
+    return SUCCESS;
+}
+EXPORT cuDeviceGetName(char* name, int bytes, int device) {
+    std::snprintf(name, size_t(bytes), "Stand-in %d", device);
+    return SUCCESS;
+}
+EXPORT cuDeviceTotalMem_v2(size_t* bytes, int) {
+    *bytes = size_t(setting("MEMORY", 1 << 28));
+    return SUCCESS;
+}
+EXPORT cuDeviceGetAttribute(int* value, int attribute, int) {
+    switch (attribute) {
+        case 75: *value = int(setting("CAPABILITY", 90)) / 10; return SUCCESS;
+        case 76: *value = int(setting("CAPABILITY", 90)) % 10; return SUCCESS;
+        case 97: *value = SHARED_LIMIT; return SUCCESS;
+        case 16: *value = 132; return SUCCESS;  // multiprocessors
+        case 115: *value = 0; return SUCCESS;   // memory pools
+        default: return INVALID_VALUE;
+    }
+}
+
+EXPORT cuDevicePrimaryCtxRetain(void** context, int device) {
+    if (!initialised) return NOT_INITIALIZED;
+    if (Result r = Result(setting("BUSY", SUCCESS))) return r;
+    retained++;
+    *context = reinterpret_cast<void*>(intptr_t(device + 1));
+    return SUCCESS;
+}
+EXPORT cuDevicePrimaryCtxRelease_v2(int) {
+    if (--retained > 0 || sticky) return sticky;
+    if (memory.empty() && pinned.empty() && handles.empty()) return SUCCESS;
+    std::fprintf(stderr, "stand-in driver: not given back: %zu blocks of memory, %zu pinned, %zu handles\n",
+                 memory.size(), pinned.size(), handles.size());
+    std::_Exit(77);
+}
+EXPORT cuCtxGetCurrent(void** context) {
+    *context = current ? reinterpret_cast<void*>(intptr_t(1)) : nullptr;
+    return initialised ? SUCCESS : NOT_INITIALIZED;
+}
+EXPORT cuCtxSetCurrent(void* context) {
+    current = context != nullptr;
+    return initialised ? SUCCESS : NOT_INITIALIZED;
+}
+
+EXPORT cuMemGetInfo_v2(size_t* free, size_t* total) {
+    if (Result r = ready()) return r;
+    *total = size_t(setting("MEMORY", 1 << 28));
+    *free = *total - used;
+    return SUCCESS;
+}
+EXPORT cuMemAlloc_v2(uint64_t* address, size_t bytes) {
+    if (Result r = unsafe_while_capturing()) return r;
+    if (bytes == 0) return INVALID_VALUE;
+    if (bytes > size_t(setting("MEMORY", 1 << 28)) - used) return OUT_OF_MEMORY;
+    void* block = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    if (!block) return OUT_OF_MEMORY;
+    std::memset(block, 0xcd, bytes);
+    *address = reinterpret_cast<uint64_t>(block);
+    memory[*address] = bytes;
+    used += bytes;
+    return SUCCESS;
+}
+EXPORT cuMemFree_v2(uint64_t address) {
+    if (Result r = unsafe_while_capturing()) return r;
+    auto block = memory.find(address);
+    if (block == memory.end()) return INVALID_VALUE;
+    used -= block->second;
+    std::free(reinterpret_cast<void*>(address));
+    memory.erase(block);
+    return SUCCESS;
+}
+EXPORT cuMemHostAlloc(void** address, size_t bytes, unsigned) {
+    if (Result r = unsafe_while_capturing()) return r;
+    *address = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    if (!*address) return OUT_OF_MEMORY;
+    std::memset(*address, 0xcd, bytes);
+    pinned[reinterpret_cast<uint64_t>(*address)] = bytes;
+    return SUCCESS;
+}
+EXPORT cuMemFreeHost(void* address) {
+    if (Result r = unsafe_while_capturing()) return r;
+    if (!pinned.erase(reinterpret_cast<uint64_t>(address))) return INVALID_VALUE;
+    std::free(address);
+    return SUCCESS;
+}
+EXPORT cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream* stream) {
+    return push(stream, [=]() -> Result {
+        if (!inside(memory, to, bytes)) return ILLEGAL_ADDRESS;
+        std::memset(reinterpret_cast<void*>(to), value, bytes);
+        return SUCCESS;
+    });
+}
+EXPORT cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, Stream* stream) {
+    return push(stream, [=] { return copy(reinterpret_cast<void*>(to), from, bytes, to); });
+}
+EXPORT cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, Stream* stream) {
+    return push(stream, [=] { return copy(to, reinterpret_cast<void*>(from), bytes, from); });
+}
+
+EXPORT cuStreamCreate(Stream** stream, unsigned) {
+    if (Result r = ready()) return r;
+    *stream = new Stream;
+    handles.insert(*stream);
+    return SUCCESS;
+}
+EXPORT cuStreamDestroy_v2(Stream* stream) { return destroy(stream); }
+EXPORT cuStreamSynchronize(Stream* stream) {
+    if (Result r = unsafe_while_capturing()) return r;
+    return drain(stream);
+}
+EXPORT cuStreamQuery(Stream* stream) {
+    if (Result r = unsafe_while_capturing()) return r;
+    return stream->queue.empty() ? SUCCESS : NOT_READY;
+}
+EXPORT cuStreamIsCapturing(Stream* stream, int* status) {
+    *status = !stream->capturing ? 0 : stream->invalidated ? 2 : 1;
+    return ready();
+}
+EXPORT cuStreamBeginCapture_v2(Stream* stream, int) {
+    if (Result r = ready()) return r;
+    if (!handles.count(stream)) return CAPTURE_UNSUPPORTED;
+    if (capturing) return INVALID_VALUE;
+    capturing = stream;
+    stream->capturing = std::make_unique<Graph>();
+    stream->invalidated = false;
+    return SUCCESS;
+}
+EXPORT cuStreamEndCapture(Stream* stream, Graph** graph) {
+    *graph = nullptr;
+    if (Result r = ready()) return r;
+    if (capturing != stream) return INVALID_VALUE;
+    capturing = nullptr;
+    auto captured = std::move(stream->capturing);
+    if (stream->invalidated) return CAPTURE_INVALIDATED;
+    *graph = captured.release();
+    handles.insert(*graph);
+    return SUCCESS;
+}
+
+EXPORT cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, unsigned long long flags) {
+    if (Result r = ready()) return r;
+    if (!handles.count(graph)) return INVALID_HANDLE;
+    if (flags != 0) return INVALID_VALUE;
+    *exec = new Graph(*graph);
+    handles.insert(*exec);
+    return SUCCESS;
+}
+EXPORT cuGraphUpload(Graph* exec, Stream* stream) {
+    if (Result r = ready()) return r;
+    return handles.count(exec) && handles.count(stream) ? SUCCESS : INVALID_HANDLE;
+}
+EXPORT cuGraphLaunch(Graph* exec, Stream* stream) {
+    if (!handles.count(exec)) return INVALID_HANDLE;
+    return push(stream, [exec]() -> Result {
+        if (!handles.count(exec)) return ILLEGAL_ADDRESS;  // destroyed while it was queued
+        for (const Work& work : exec->work) {
+            if (Result r = work()) return r;
+        }
+        return SUCCESS;
+    });
+}
+EXPORT cuGraphExecDestroy(Graph* exec) { return destroy(exec); }
+EXPORT cuGraphDestroy(Graph* graph) { return destroy(graph); }
+
+EXPORT cuEventCreate(Event** event, unsigned) {
+    if (Result r = ready()) return r;
+    *event = new Event;
+    handles.insert(*event);
+    return SUCCESS;
+}
+EXPORT cuEventDestroy_v2(Event* event) { return destroy(event); }
+EXPORT cuEventRecord(Event* event, Stream* stream) {
+    if (!handles.count(event)) return INVALID_HANDLE;
+    event->stream = stream;
+    event->done = false;
+    return push(stream, [event]() -> Result {
+        event->done = true;
+        return SUCCESS;
+    });
+}
+EXPORT cuEventSynchronize(Event* event) {
+    if (Result r = unsafe_while_capturing()) return r;
+    if (!event->done) drain(event->stream, event);
+    return sticky;
+}
+
+EXPORT cuModuleLoadData(Module** module, const void* image) {
+    if (Result r = unsafe_while_capturing()) return r;
+    const char* text = static_cast<const char*>(image);
+    if (std::memcmp(text, "\x7f" "ELF", 4) != 0 && !std::strstr(text, ".version")) return INVALID_IMAGE;
+    *module = new Module;
+    handles.insert(*module);
+    return SUCCESS;
+}
+EXPORT cuModuleUnload(Module* module) { return destroy(module); }
+EXPORT cuModuleGetFunction(Function** function, Module* module, const char* name) {
+    if (Result r = ready()) return r;
+    if (!handles.count(module)) return INVALID_HANDLE;
+    for (size_t i = 0; const RirEmuKernel* kernel = rir_emu_kernel(i); i++) {
+        if (std::strcmp(kernel->name, name) != 0) continue;
+        auto& known = functions[name];
+        if (!known) known.reset(new Function{*kernel});
+        *function = known.get();
+        return SUCCESS;
+    }
+    return NOT_FOUND;
+}
+EXPORT cuFuncGetParamInfo(Function* function, size_t index, size_t* offset, size_t* bytes) {
+    if (Result r = ready()) return r;
+    if (index != 0) return INVALID_VALUE;
+    *offset = 0;
+    *bytes = function->kernel.params_bytes;
+    return SUCCESS;
+}
+EXPORT cuFuncSetAttribute(Function* function, int attribute, int value) {
+    if (Result r = ready()) return r;
+    if (attribute != 8 || value < 0 || uint32_t(value) > SHARED_LIMIT) return INVALID_VALUE;
+    function->dynamic_shared = uint32_t(value);
+    return SUCCESS;
+}
+EXPORT cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                      unsigned shared, Stream* stream, void** params, void** extra) {
+    if (Result r = ready()) return r;
+    if (gx == 0 || gy == 0 || gz == 0 || gx > 0x7fffffff || gy > 65535 || gz > 65535) return INVALID_VALUE;
+    uint64_t threads = uint64_t(bx) * by * bz;
+    if (threads == 0 || threads > function->kernel.max_threads || bz > 64) return INVALID_VALUE;
+    if (shared > function->dynamic_shared || extra != nullptr) return INVALID_VALUE;
+    const auto* first = static_cast<const unsigned char*>(params[0]);
+    std::vector<unsigned char> copied(first, first + function->kernel.params_bytes);
+    RirEmuLaunch launch = {};
+    launch.grid[0] = gx, launch.grid[1] = gy, launch.grid[2] = gz;
+    launch.block[0] = bx, launch.block[1] = by, launch.block[2] = bz;
+    launch.dynamic_shared = shared;
+    return push(stream, [function, launch, copied] { return run(function->kernel, launch, copied); });
+}
