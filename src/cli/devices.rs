@@ -1,6 +1,10 @@
 //! `rir devices`: what there is to run on.
 
+use std::collections::BTreeSet;
+
 use rir::device::cuda;
+use rir::device::cuda::images::images;
+use rir::device::select::Choice;
 use rir::error::Result;
 use rir::text::bytes;
 use serde::Serialize;
@@ -25,8 +29,10 @@ struct Devices {
     cuda: Option<Vec<cuda::Card>>,
     /// Why the cards could not be listed.
     cuda_error: Option<String>,
-    /// Whether this build can run on the cards.
-    cuda_kernels: bool,
+    /// What this build's kernels were compiled for; empty where it holds none.
+    cuda_kernels: Vec<String>,
+    /// Whether this build can run the kernels on the processor.
+    emulator: bool,
 }
 
 #[derive(Serialize)]
@@ -41,7 +47,8 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         Err(e) => (None, Some(e.to_string())),
     };
     let cpu = Processor { threads: rayon::current_num_threads(), features: features() };
-    let devices = Devices { cpu, cuda, cuda_error, cuda_kernels: false };
+    let emulator = cuda::check_emulator().is_ok();
+    let devices = Devices { cpu, cuda, cuda_error, cuda_kernels: architectures(), emulator };
     if args.json {
         return out.json(&devices);
     }
@@ -64,7 +71,22 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
             }
         }
     }
-    out.line("\nThis build holds no CUDA kernels yet: --device auto is the cpu.")
+    match devices.cuda_kernels.join(", ") {
+        none if none.is_empty() => {
+            out.line("kernels  none for cards: kernels/get-nvcc.sh fetches nvcc, then build again")?;
+        }
+        all => out.line(format_args!("kernels  {all}"))?,
+    }
+    let emu =
+        if emulator { "the CUDA kernels on the processor, for checking them" } else { "not in this build" };
+    out.line(format_args!("emu      {emu}"))?;
+    out.line(format_args!("\n--device auto is {} here.", Choice::Auto.resolve()))
+}
+
+/// What this build's kernels were compiled for, such as `sm_90a`.
+fn architectures() -> Vec<String> {
+    let all: BTreeSet<String> = images().all.iter().map(|image| image.architecture.to_string()).collect();
+    all.into_iter().collect()
 }
 
 /// The vector extensions that matrix products choose between.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rir::data::{Augment, Border, Images, Loader, Normaliser, Preprocess, TrainOptions, epoch_order};
 use rir::device::cuda::{CudaDevice, Options};
-use rir::device::{Device, Feed, FedStep, PlanId, StepReport, Wait};
+use rir::device::{Device, FedStep, Feed, PlanId, StepReport, Wait};
 use rir::graph::{self, Fusions, Precision, Region, Segment, StateLayout};
 use rir::nn::{Family, initial_parameters};
 use rir::ops::Sgd;

@@ -329,20 +329,21 @@ impl Feed for CudaDevice {
             padding: 0,
         };
         let driver = self.driver.as_mut();
+        fed.choose(driver, step.samples, fed_step.samples)?;
         let mut queue = || {
             driver.upload(self.memory.step, bytemuck::bytes_of(&inputs))?;
-            fed.choose(driver, step.samples, fed_step.samples)?;
             match step.replay {
                 Some(replay) => driver.replay(replay),
                 None => step.launches.iter().try_for_each(|launch| driver.launch(launch)),
             }
         };
-        queue().map_err(|e: Error| e.at(format!("step {}", fed_step.step + 1)))?;
+        let queued = queue();
         self.report.queued(fed_step.step);
-        Ok(())
+        queued.map_err(|e: Error| e.at(self.report.steps_under_way()))
     }
 
     fn collect(&mut self, wait: Wait) -> Result<Vec<StepReport>> {
-        self.report.collect(self.driver.as_mut(), wait)
+        let steps = self.report.steps_under_way();
+        self.report.collect(self.driver.as_mut(), wait).map_err(|e| e.at(steps))
     }
 }

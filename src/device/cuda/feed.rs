@@ -130,6 +130,15 @@ impl Report {
         self.under_way.push_back(step);
     }
 
+    /// For people: the steps that a fault may be of, counted from 1.
+    pub fn steps_under_way(&self) -> String {
+        match (self.under_way.front(), self.under_way.back()) {
+            (Some(first), Some(last)) if first < last => format!("in steps {} to {}", first + 1, last + 1),
+            (Some(step), _) => format!("in step {}", step + 1),
+            _ => "between steps".into(),
+        }
+    }
+
     /// The outcomes that are there, in the order of the steps.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The kernels as this build compiled them for cards.
 
+use std::fmt;
 use std::io::Read;
 
 use crate::error::{Error, Result};
@@ -26,6 +27,13 @@ impl Architecture {
         } else {
             self.capability.0 == capability.0 && self.capability.1 <= capability.1
         }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, (major, minor)) = (if self.ptx { "compute" } else { "sm" }, self.capability);
+        f.pad(&format!("{kind}_{major}{minor}{}", if self.exact { "a" } else { "" }))
     }
 }
 
