@@ -12,8 +12,8 @@
 constexpr uint32_t THREADS = 256;
 
 struct LinearParams {
-    const float* a;  // forward: x [N C]; data gradient: dy [N K]; weight and bias gradient: dy [N K]
-    const float* b;  // forward: w [K C]; data gradient: w [K C]; weight gradient: x [N C]; bias gradient: null
+    const float* a;     // forward: x [N C]; data gradient: dy [N K]; weight and bias gradient: dy [N K]
+    const float* b;     // forward: w [K C]; data gradient: w [K C]; weight gradient: x [N C]; bias gradient: null
     const float* bias;  // forward: [K]; else null
     float* out;         // y [N K], dx [N C], dw [K C], db [K]
     uint32_t samples;   // N

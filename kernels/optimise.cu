@@ -5,18 +5,18 @@
 //
 // Parameters, velocities and gradients are three regions of one layout; a table tells each parameter's place and decay.
 // The identity E is no parameter: it cannot decay.
-// Tiles: none; block row y takes parameter y, its threads every (gridDim.x * blockDim.x)-th element. Shared memory: none.
-// Invariants: nothing is written once the step is halted; no byte between parameters is touched.
+// Tiles: none; block row y takes parameter y, its threads every (gridDim.x * blockDim.x)-th element. Shared memory:
+// none. Invariants: nothing is written once the step is halted; no byte between parameters is touched.
 
 #include "step.cuh"
 
 constexpr uint32_t THREADS = 256;
 
 struct SgdTensor {
-    uint64_t first;     // its first element in the regions
+    uint64_t first;  // its first element in the regions
     uint64_t elements;
-    float decay;        // coefficient of the L2 gradient
-    float center;       // what it pulls toward
+    float decay;   // coefficient of the L2 gradient
+    float center;  // what it pulls toward
 };
 
 struct SgdParams {

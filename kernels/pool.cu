@@ -10,8 +10,8 @@
 constexpr uint32_t THREADS = 256;
 
 struct PoolParams {
-    const void* read;  // forward: x [images, pixels, channels]; backward: dy [images, channels]
-    void* written;     // forward: y [images, channels]; backward: dx [images, pixels, channels]
+    const void* read;   // forward: x [images, pixels, channels]; backward: dy [images, channels]
+    void* written;      // forward: y [images, channels]; backward: dx [images, pixels, channels]
     uint64_t elements;  // of what is written
     uint32_t pixels;
     uint32_t channels;

@@ -1,9 +1,9 @@
 // Sums over the rows of a [rows, channels] matrix, per channel, in an order that the shape alone decides.
 //
 // First pass: blocks of COLUMNS x LANES threads (256); block (chunk, group) takes `chunk_rows` rows and COLUMNS
-// channels. Thread (x, y) owns channel group * COLUMNS + x and sums rows y, y + LANES, ... of the chunk, so a warp reads
-// 32 neighbouring channels of one row. Then the LANES sums of a channel are added in the order of y, through shared
-// memory, and become the chunk's partial. Second pass: one thread a channel adds the chunks in order, in double.
+// channels. Thread (x, y) owns channel group * COLUMNS + x and sums rows y, y + LANES, ... of the chunk, so a warp
+// reads 32 neighbouring channels of one row. Then the LANES sums of a channel are added in the order of y, through
+// shared memory, and become the chunk's partial. Second pass: one thread a channel adds the chunks in order, in double.
 #pragma once
 
 #include "layout.cuh"

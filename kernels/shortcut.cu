@@ -12,14 +12,14 @@
 constexpr uint32_t THREADS = 256;
 
 struct ShortcutParams {
-    const void* read;     // forward: x [N H W C]; backward: dy [N P Q K]
-    void* written;        // forward: y [N P Q K]; backward: dx [N H W C]
-    uint64_t elements;    // of what is written
-    uint32_t height;      // H
-    uint32_t width;       // W
-    uint32_t channels;    // C
-    uint32_t out_height;  // P = ceil(H / stride)
-    uint32_t out_width;   // Q = ceil(W / stride)
+    const void* read;       // forward: x [N H W C]; backward: dy [N P Q K]
+    void* written;          // forward: y [N P Q K]; backward: dx [N H W C]
+    uint64_t elements;      // of what is written
+    uint32_t height;        // H
+    uint32_t width;         // W
+    uint32_t channels;      // C
+    uint32_t out_height;    // P = ceil(H / stride)
+    uint32_t out_width;     // Q = ceil(W / stride)
     uint32_t out_channels;  // K
     uint32_t stride;
     uint32_t copied;  // channels that are copied

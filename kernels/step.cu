@@ -52,22 +52,22 @@ __device__ __forceinline__ int32_t source(int32_t at, int32_t shift, int32_t siz
 
 struct BatchParams {
     const StepInputs* step;
-    const uint32_t* samples;    // [N] indices into the set
-    const uint8_t* pixels;      // [set H W C]
-    const uint16_t* classes;    // [set]
-    const float* mean;          // [H W C], or [C]
-    const float* inverse;       // [C]
-    float* images;              // [N H W C]
-    int32_t* labels;            // [N]
-    uint32_t batch;             // N
-    uint32_t height;            // H
-    uint32_t width;             // W
-    uint32_t channels;          // C
+    const uint32_t* samples;  // [N] indices into the set
+    const uint8_t* pixels;    // [set H W C]
+    const uint16_t* classes;  // [set]
+    const float* mean;        // [H W C], or [C]
+    const float* inverse;     // [C]
+    float* images;            // [N H W C]
+    int32_t* labels;          // [N]
+    uint32_t batch;           // N
+    uint32_t height;          // H
+    uint32_t width;           // W
+    uint32_t channels;        // C
     uint32_t mean_is_per_pixel;
-    uint32_t pad;               // crop offsets are -pad to pad
-    uint32_t flip;              // whether one image in two is mirrored
-    uint32_t reflect;           // whether the border mirrors the image
-    uint32_t purpose;           // the stream of random numbers
+    uint32_t pad;      // crop offsets are -pad to pad
+    uint32_t flip;     // whether one image in two is mirrored
+    uint32_t reflect;  // whether the border mirrors the image
+    uint32_t purpose;  // the stream of random numbers
     uint32_t padding;
 };
 

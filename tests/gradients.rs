@@ -9,7 +9,7 @@ mod common;
 use common::networks::{FAMILIES, network, one_of_each};
 use common::{Batch, Model, State, evaluation_graph, norm, normals, training_graph};
 use rir::check::limits::relative_error;
-use rir::check::{Case, table};
+use rir::check::{Case, Rows, table};
 use rir::device::StepInputs;
 use rir::graph::{Fusions, Graph, ParameterKind, Precision, Role, Segment, Shape, ValueId, lower, plan};
 use rir::nn::{Options, Purpose};
@@ -149,7 +149,7 @@ const SINGLE_LIMIT: f64 = 1e-7;
 #[test]
 fn every_gradient_rule_is_the_derivative() {
     let mut checked = std::collections::BTreeMap::new();
-    for case in table(Some("/f64")) {
+    for case in table(Rows::Plain, Some("/f64")) {
         let name = case.op.operation().name();
         // At 0 ReLU has no derivative; and of a loss of hundreds, a difference keeps two digits fewer.
         if case.name().contains("zeros") || case.name().contains("large") {

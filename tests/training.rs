@@ -1,5 +1,8 @@
 //! Training runs of a tiny network: interrupted, killed, resumed, repeated, and refused.
 
+#[cfg(rir_emu)]
+#[path = "training/emulated.rs"]
+mod emulated;
 #[path = "training/kill.rs"]
 mod kill;
 #[path = "training/refuse.rs"]

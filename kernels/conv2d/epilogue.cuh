@@ -20,23 +20,17 @@ __device__ __forceinline__ uint32_t identity_output(Pixel x, const Extents& e) {
     return pack_pixel({x.image, x.y / e.stride, x.x / e.stride}, e.p, e.q);
 }
 
-// The value to store at element `at` of z, in channel k.
-template <typename T>
-__device__ __forceinline__ float forward_epilogue(const ForwardParams& p, float sum, uint64_t at, uint32_t k) {
-    if (p.scale_shift != nullptr) {
-        sum = p.scale_shift[k] * sum + p.scale_shift[p.e.k + k];
-    }
-    if (p.outer != nullptr) {
-        sum += load(static_cast<const T*>(p.outer)[at]);
-    }
-    return p.relu != 0 ? relu_of(sum) : sum;
+// The value to store for a sum of the forward product. Where there is no scale and shift they are 1 and 0, where there
+// is no outer shortcut it is 0: all three change nothing.
+__device__ __forceinline__ float finish_forward(const ForwardParams& p, float sum, float scale, float shift,
+                                                float outer) {
+    const float y = scale * sum + shift + outer;
+    return p.relu != 0 ? relu_of(y) : y;
 }
 
-// What is added to element `at` of dx.
-template <typename T>
-__device__ __forceinline__ float gradient_addend(const DataGradParams& p, uint64_t at) {
-    const bool passes = p.mask == nullptr || mask_bit(p.mask, at);
-    return p.addend != nullptr && passes ? load(static_cast<const T*>(p.addend)[at]) : 0.0f;
+// Whether element `at` of the addend is added to dx.
+__device__ __forceinline__ bool adds(const DataGradParams& p, uint64_t at) {
+    return p.addend != nullptr && (p.mask == nullptr || mask_bit(p.mask, at));
 }
 
 }  // namespace conv2d

@@ -1,4 +1,5 @@
-// The rows of a tiled convolution over a source image, forward or transposed: row = target pixel, depth = (tap, channel).
+// The rows of a tiled convolution over a source image, forward or transposed: row = target pixel, depth = (tap,
+// channel).
 //
 // The double loop over the depth: taps row by row, and within a tap the source's channels, 16 a step. A row's run is
 // then one pixel's channels, contiguous in memory; a tap in the padding is a run of zeros.
@@ -25,9 +26,9 @@ constexpr int32_t NOWHERE = -(1 << 30);
 // The source of a convolution.
 template <typename T>
 struct Source {
-    const T* pixels;              // [images, height, width, channels]
+    const T* pixels;  // [images, height, width, channels]
     uint32_t height, width, channels;
-    Line rows, columns;           // of target pixels
+    Line rows, columns;  // of target pixels
 
     // Target pixel `index` of those on these lines, and their number in one image.
     __device__ __forceinline__ Pixel target(uint32_t index) const {
@@ -56,8 +57,8 @@ struct Source {
 
 // A position in the depth.
 struct Walk {
-    uint32_t i = 0, j = 0;     // tap
-    uint32_t channel = 0;      // first of 16
+    uint32_t i = 0, j = 0;  // tap
+    uint32_t channel = 0;   // first of 16
 
     __device__ __forceinline__ void advance(uint32_t tap_columns, uint32_t channels) {
         channel += TILE_DEPTH;
@@ -73,8 +74,8 @@ struct Walk {
 
 // Finds the origins of a tile's rows, once a block: pixels first .. first + TILE_ROWS of `pixels`.
 template <typename T>
-__device__ __forceinline__ void find_origins(OriginVector (&origins)[TILE_ROWS], const Source<T>& source, uint32_t first,
-                                             uint32_t pixels) {
+__device__ __forceinline__ void find_origins(OriginVector (&origins)[TILE_ROWS], const Source<T>& source,
+                                             uint32_t first, uint32_t pixels) {
     for (uint32_t row = threadIdx.x; row < TILE_ROWS; row += blockDim.x) {
         const uint32_t index = first + row;
         origins[row] = to_vector(index < pixels ? source.origin(index) : Origin{NOWHERE, NOWHERE, 0});

@@ -51,10 +51,10 @@ __host__ __device__ constexpr int32_t output_of(uint32_t h, uint32_t r, uint32_t
 // input: `h` is reached through `r` only where stride divides h + pad - r, so each of the `stride` residues of h is a
 // line with taps of its own, and no product is computed in vain.
 struct Line {
-    uint32_t positions;      // of the target in this line
-    uint32_t first, step;    // position i is target first + i * step
-    uint32_t taps;           // that may hit
-    uint32_t tap_first, tap_step;  // tap j is filter position tap_first + j * tap_step
+    uint32_t positions;               // of the target in this line
+    uint32_t first, step;             // position i is target first + i * step
+    uint32_t taps;                    // that may hit
+    uint32_t tap_first, tap_step;     // tap j is filter position tap_first + j * tap_step
     int32_t scale, shift, direction;  // position i reads source i * scale + shift + j * direction through tap j
 
     __host__ __device__ constexpr uint32_t target(uint32_t i) const { return first + i * step; }
@@ -73,8 +73,8 @@ __host__ __device__ constexpr Line forward_line(uint32_t outputs, uint32_t filte
     return {outputs, 0, 1, filter, 0, 1, int32_t(stride), -int32_t(pad), 1};
 }
 
-// The line of the inputs `residue, residue + stride, ...`. With h = residue + i * stride and r = tap_first + j * stride,
-// where tap_first = (residue + pad) % stride: p = (h + pad - r) / stride = i + (residue + pad) / stride - j.
+// The line of the inputs `residue, residue + stride, ...`. With h = residue + i * stride and r = tap_first + j *
+// stride, where tap_first = (residue + pad) % stride: p = (h + pad - r) / stride = i + (residue + pad) / stride - j.
 __host__ __device__ constexpr Line gradient_line(uint32_t residue, uint32_t inputs, uint32_t filter, uint32_t stride,
                                                  uint32_t pad) {
     const uint32_t reach = residue + pad;
@@ -160,8 +160,8 @@ __host__ __device__ constexpr uint32_t tile_column(uint32_t thread, uint32_t j) 
 //
 // A tile lies depth by depth, since the sums read quads of rows (or columns) of one depth. Where the depth is what is
 // contiguous in global memory, four neighbouring lanes load 16 depths of one row and the next lanes the next rows: a
-// warp then writes depths d, d + 4, d + 8, d + 12 of eight rows, which would be the same 8 banks four times. Moving each
-// quad of depths by 8 banks makes them 32. Groups of 8 elements stay together, so quads stay quads.
+// warp then writes depths d, d + 4, d + 8, d + 12 of eight rows, which would be the same 8 banks four times. Moving
+// each quad of depths by 8 banks makes them 32. Groups of 8 elements stay together, so quads stay quads.
 __host__ __device__ constexpr uint32_t swizzled(uint32_t depth, uint32_t at) {
     return at ^ (depth / QUAD % DEPTH_QUADS * 8);
 }

@@ -48,7 +48,10 @@ __device__ void naive_forward(const ForwardParams& p) {
     if (k < e.identity) {
         sum += load(x[uint64_t(identity_input(pixel, e)) * e.c + k]);
     }
-    static_cast<T*>(p.z)[at] = store<T>(forward_epilogue<T>(p, sum, at, k));
+    const float scale = p.scale_shift != nullptr ? p.scale_shift[k] : 1;
+    const float shift = p.scale_shift != nullptr ? p.scale_shift[e.k + k] : 0;
+    const float outer = p.outer != nullptr ? load(static_cast<const T*>(p.outer)[at]) : 0;
+    static_cast<T*>(p.z)[at] = store<T>(finish_forward(p, sum, scale, shift, outer));
 }
 
 template <typename T>
@@ -80,7 +83,10 @@ __device__ void naive_data_grad(const DataGradParams& p) {
     if (c < e.identity && on_identity_grid(pixel, e)) {
         sum += load(dz[uint64_t(identity_output(pixel, e)) * e.k + c]);
     }
-    static_cast<T*>(p.dx)[at] = store<T>(sum + gradient_addend<T>(p, at));
+    if (adds(p, at)) {
+        sum += load(static_cast<const T*>(p.addend)[at]);
+    }
+    static_cast<T*>(p.dx)[at] = store<T>(sum);
 }
 
 template <typename T>

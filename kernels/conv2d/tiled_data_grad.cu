@@ -4,8 +4,8 @@
 //
 // Rows are input pixels, columns the C channels, the depth is R S K. Under a stride the input pixels fall into
 // stride x stride classes by their residues; within a class all pixels have the same taps, so each class is a small
-// convolution of its own (3x3 under stride 2: of 4, 2, 2 and 1 taps) and no product is computed in vain. A class without
-// taps (1x1 under stride 2 has three) only runs its epilogue.
+// convolution of its own (3x3 under stride 2: of 4, 2, 2 and 1 taps) and no product is computed in vain. A class
+// without taps (1x1 under stride 2 has three) only runs its epilogue.
 //
 // The rows are gathered as in the forward product; the filters are contiguous along the columns, so their tile goes to
 // shared memory as it lies, and no transposed copy of w is needed.
@@ -65,6 +65,7 @@ __device__ __forceinline__ void store_data_grad(const DataGradParams& p, const S
                                                 uint32_t pixels, uint32_t first_channel, const Sums& sums) {
     const Extents& e = p.e;
     const bool whole = e.c % QUAD == 0;
+    const bool whole_identity = e.k % QUAD == 0 && e.identity % QUAD == 0;
 #pragma unroll
     for (uint32_t i = 0; i < THREAD_ROWS; ++i) {
         const uint32_t m = first_pixel + tile_row(threadIdx.x, i);
@@ -73,21 +74,21 @@ __device__ __forceinline__ void store_data_grad(const DataGradParams& p, const S
         }
         const Pixel pixel = source.target(m);
         const uint64_t row = uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c;
-        // No pixel off the identity's grid gains anything from it.
-        const uint32_t identity = on_identity_grid(pixel, e) ? e.identity : 0;
-        const T* dz = source.pixels + uint64_t(identity_output(pixel, e)) * e.k;
+        const T* addend_row = p.addend != nullptr ? static_cast<const T*>(p.addend) + row : nullptr;
+        // A pixel off the identity's grid gains nothing from it.
+        const T* identity_row =
+            on_identity_grid(pixel, e) ? source.pixels + uint64_t(identity_output(pixel, e)) * e.k : nullptr;
 #pragma unroll
         for (uint32_t j = 0; j < THREAD_COLUMNS; j += QUAD) {
             const uint32_t c = first_channel + tile_column(threadIdx.x, j);
+            const Quad<T> identity = load_quad(identity_row, c, e.identity, whole_identity);
+            const Quad<T> addend = load_quad(addend_row, c, e.c, whole);
             Quad<T> stored;
 #pragma unroll
             for (uint32_t l = 0; l < QUAD; ++l) {
-                float sum = sums[i][j + l];
-                if (c + l < identity) {
-                    sum += load(dz[c + l]);
-                }
-                if (c + l < e.c) {
-                    sum += gradient_addend<T>(p, row + c + l);
+                float sum = sums[i][j + l] + load(identity.v[l]);
+                if (c + l < e.c && adds(p, row + c + l)) {
+                    sum += load(addend.v[l]);
                 }
                 stored.v[l] = store<T>(sum);
             }
@@ -114,7 +115,8 @@ __device__ __forceinline__ void tiled_data_grad(const DataGradParams& p) {
         return;
     }
     find_origins(shared.origins, source, first_pixel, pixels);
-    DataGradOperands<T, COLUMNS> operands{source, shared.origins, static_cast<const T*>(p.w), e, first_channel, {}, {}, {}};
+    DataGradOperands<T, COLUMNS> operands{source, shared.origins, static_cast<const T*>(p.w), e, first_channel, {}, {},
+                                          {}};
     Sums sums;
     multiply(shared.stages, operands, source.steps(), sums);
     store_data_grad<T>(p, source, first_pixel, pixels, first_channel, sums);

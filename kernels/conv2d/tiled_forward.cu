@@ -71,30 +71,39 @@ __device__ __forceinline__ void store_forward(const ForwardParams& p, uint32_t f
     const Extents& e = p.e;
     const uint32_t pixels = e.n * e.p * e.q;
     const bool whole = e.k % QUAD == 0;
+    const bool whole_identity = e.c % QUAD == 0 && e.identity % QUAD == 0;
 #pragma unroll
-    for (uint32_t i = 0; i < THREAD_ROWS; ++i) {
-        const uint32_t m = first_pixel + tile_row(threadIdx.x, i);
-        if (m >= pixels) {
-            continue;
+    for (uint32_t j = 0; j < THREAD_COLUMNS; j += QUAD) {
+        const uint32_t k = first_filter + tile_column(threadIdx.x, j);
+        Quad<float> scale{{1, 1, 1, 1}};
+        Quad<float> shift{{0, 0, 0, 0}};
+        if (p.scale_shift != nullptr) {
+            scale = load_quad(p.scale_shift, k, e.k, whole);
+            shift = load_quad(p.scale_shift + e.k, k, e.k, whole);
         }
-        const Pixel pixel = unpack_pixel(m, e.p, e.q);
-        const T* x = static_cast<const T*>(p.x) + uint64_t(identity_input(pixel, e)) * e.c;
-        const uint64_t row = uint64_t(m) * e.k;
 #pragma unroll
-        for (uint32_t j = 0; j < THREAD_COLUMNS; j += QUAD) {
-            const uint32_t k = first_filter + tile_column(threadIdx.x, j);
+        for (uint32_t i = 0; i < THREAD_ROWS; ++i) {
+            const uint32_t m = first_pixel + tile_row(threadIdx.x, i);
+            if (m >= pixels) {
+                continue;
+            }
+            Quad<float> sum{{sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]}};
+            if (k < e.identity) {
+                const uint64_t from = uint64_t(identity_input(unpack_pixel(m, e.p, e.q), e)) * e.c;
+                const Quad<T> x = load_quad(static_cast<const T*>(p.x) + from, k, e.identity, whole_identity);
+#pragma unroll
+                for (uint32_t l = 0; l < QUAD; ++l) {
+                    sum.v[l] += load(x.v[l]);
+                }
+            }
+            const uint64_t row = uint64_t(m) * e.k;
+            const T* outer_row = p.outer != nullptr ? static_cast<const T*>(p.outer) + row : nullptr;
+            const Quad<T> outer = load_quad(outer_row, k, e.k, whole);
             Quad<T> stored;
 #pragma unroll
             for (uint32_t l = 0; l < QUAD; ++l) {
-                float& sum = sums[i][j + l];
-                if (k + l < e.identity) {
-                    sum += load(x[k + l]);
-                }
-                if (k + l < e.k) {
-                    sum = forward_epilogue<T>(p, sum, row + k + l, k + l);
-                }
-                stored.v[l] = store<T>(sum);
-                sum = load(stored.v[l]);
+                stored.v[l] = store<T>(finish_forward(p, sum.v[l], scale.v[l], shift.v[l], load(outer.v[l])));
+                sums[i][j + l] = load(stored.v[l]);
             }
             store_quad(static_cast<T*>(p.z) + row, k, e.k, whole, stored);
         }

@@ -23,8 +23,8 @@ struct WeightGradShared {
     Stage<COLUMNS> stages[2];
     // Of the 16 pixels of a step, and of the next.
     OriginVector origins[2][TILE_DEPTH];
-    // (r, s, c) of the tile's rows, by row % 4 and row / 4, so that neighbouring threads, which take neighbouring quads,
-    // read neighbours. A row past the filter's last element has its r NOWHERE.
+    // (r, s, c) of the tile's rows, by row % 4 and row / 4, so that neighbouring threads, which take neighbouring
+    // quads, read neighbours. A row past the filter's last element has its r NOWHERE.
     uint4 taps[QUAD][TILE_ROWS / QUAD];
 };
 static_assert(sizeof(WeightGradShared<96>) <= 48 * 1024, "static shared memory");
@@ -77,8 +77,7 @@ struct WeightGradOperands {
     }
     __device__ __forceinline__ void fetch() {
         const OriginVector* origins = shared.origins[slot(pixel)];
-        source_tile.fetch(
-            [&](uint32_t depth, uint32_t at) { return gather(to_origin(origins[depth]), at / QUAD); });
+        source_tile.fetch([&](uint32_t depth, uint32_t at) { return gather(to_origin(origins[depth]), at / QUAD); });
         gradient_tile.fetch([&](uint32_t depth, uint32_t at) {
             const uint32_t m = pixel + depth;
             return load_quad(m < end ? dz + uint64_t(m) * e.k : nullptr, first_filter + at, e.k, e.k % QUAD == 0);
@@ -109,8 +108,8 @@ __device__ __forceinline__ void tiled_weight_grad(const WeightGradParams& p) {
                            e.c,
                            forward_line(e.p, e.r, e.stride, e.pad),
                            forward_line(e.q, e.s, e.stride, e.pad)};
-    WeightGradOperands<T, COLUMNS> operands{
-        source, e, static_cast<const T*>(p.dz), shared, first_filter, begin, end, {}, {}};
+    WeightGradOperands<T, COLUMNS> operands{source, e, static_cast<const T*>(p.dz), shared, first_filter, begin, end,
+                                            {},     {}};
     operands.find_taps(first_row);
     operands.find_step_origins(begin);
     __syncthreads();

@@ -1,8 +1,10 @@
 // The scheduler, and the primitives that threads wait in.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
 #include "machine.hpp"
+#include "text.hpp"
 #include "warp.hpp"
 
 namespace rir::emu {
@@ -51,10 +53,10 @@ bool same_warp_call(const Call& a, const Call& b) {
 }  // namespace
 
 void Block::begin_launch(const uint32_t extent[3]) {
-    std::memcpy(extent_, extent, sizeof extent_);
     count_ = extent[0] * extent[1] * extent[2];
     while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
     runnable_.reserve(count_);
+    warps_.resize((count_ + LANES - 1) / LANES);
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
         thread.machine = &machine_;
@@ -62,7 +64,7 @@ void Block::begin_launch(const uint32_t extent[3]) {
         thread.rank = rank;
         thread.index = {rank % extent[0], rank / extent[0] % extent[1], rank / extent[0] / extent[1]};
     }
-    barriers = 0;
+    barriers_ = 0;
 }
 
 void Block::run(Random& random) {
@@ -70,8 +72,14 @@ void Block::run(Random& random) {
     live_ = count_;
     waiting_ = 0;
     runnable_.clear();
+    for (uint32_t w = 0; w < warps_.size(); ++w) {
+        const uint32_t lanes = std::min(LANES, count_ - w * LANES);
+        warps_[w].alive = uint32_t((uint64_t(1) << lanes) - 1);
+        warps_[w].gatherings.clear();
+    }
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
+        thread.copies.begin_block();
         thread.fiber.start(thread.stack, run_thread, &thread);
         wake(thread);
     }
@@ -92,13 +100,10 @@ void Block::exit_thread(Thread& thread) {
     --live_;
     // Those that exited are not waited for.
     if (live_ > 0 && waiting_ == live_) complete_barrier();
-    const uint32_t first = thread.warp() * LANES;
-    for (uint32_t rank = first; rank < first + LANES && rank < count_; ++rank) {
-        const Thread& other = *threads_[rank];
-        if (other.state == Thread::State::AtWarp && (other.call.mask >> thread.lane() & 1)) {
-            complete_warp_if_all_arrived(other);
-        }
-    }
+    Warp& warp = warps_[thread.warp()];
+    warp.alive &= ~(1u << thread.lane());
+    // One completed gathering may be replaced by the list's last.
+    for (size_t i = warp.gatherings.size(); i-- > 0;) complete_if_all_arrived(warp, i);
     running = take_next();
     thread.fiber.finish_to(running ? running->fiber : main_);
 }
@@ -131,16 +136,12 @@ void Block::yield() {
 
 const Call& Block::at_barrier(const Call& call) {
     Thread& thread = *running;
-    if (waiting_ > 0) {
-        const Thread* other = nullptr;
-        for (uint32_t rank = 0; !other; ++rank) {
-            if (threads_[rank]->state == Thread::State::AtBarrier) other = threads_[rank].get();
-        }
-        if (!same_barrier(other->call, call)) {
-            fault(call.site, "divergent barrier: waits in %s (%s:%d) while thread %s waits in %s (%s:%d)",
-                  name(call.primitive), call.file, call.line, Machine::name(other->index).text,
-                  name(other->call.primitive), other->call.file, other->call.line);
-        }
+    if (waiting_ == 0) {
+        first_waiting_ = &thread;
+    } else if (const Call& theirs = first_waiting_->call; !same_barrier(theirs, call)) {
+        fault(call.site, "divergent barrier: waits in %s (%s:%d) while thread %s waits in %s (%s:%d)",
+              name(call.primitive), call.file, call.line, Machine::name(first_waiting_->index).text,
+              name(theirs.primitive), theirs.file, theirs.line);
     }
     thread.call = call;
     thread.state = Thread::State::AtBarrier;
@@ -174,7 +175,7 @@ void Block::complete_barrier() {
         wake(thread);
     }
     waiting_ = 0;
-    ++barriers;
+    ++barriers_;
     machine_.clocks.barrier();
 }
 
@@ -184,35 +185,36 @@ const Call& Block::at_warp(const Call& call) {
         fault(call.site, "calls %s (%s:%d) with mask 0x%08x, which does not name its own lane, %u",
               name(call.primitive), call.file, call.line, call.mask, thread.lane());
     }
-    const uint32_t first = thread.warp() * LANES;
-    for (uint32_t rank = first; rank < first + LANES && rank < count_; ++rank) {
-        const Thread& other = *threads_[rank];
-        const bool named = call.mask >> other.lane() & 1, names_us = other.call.mask >> thread.lane() & 1;
-        if (other.state == Thread::State::AtWarp && named && names_us && !same_warp_call(other.call, call)) {
+    Warp& warp = warps_[thread.warp()];
+    size_t ours = warp.gatherings.size();
+    for (size_t i = 0; i < warp.gatherings.size(); ++i) {
+        const Gathering& gathering = warp.gatherings[i];
+        const Call& theirs = gathering.first->call;
+        if (same_warp_call(theirs, call)) {
+            ours = i;
+        } else if ((theirs.mask >> thread.lane() & 1) && (gathering.arrived & call.mask)) {
             fault(
                 call.site,
                 "calls %s (%s:%d) with mask 0x%08x, while thread %s, which it names, calls %s (%s:%d) with mask 0x%08x",
-                name(call.primitive), call.file, call.line, call.mask, Machine::name(other.index).text,
-                name(other.call.primitive), other.call.file, other.call.line, other.call.mask);
+                name(call.primitive), call.file, call.line, call.mask, Machine::name(gathering.first->index).text,
+                name(theirs.primitive), theirs.file, theirs.line, theirs.mask);
         }
     }
     thread.call = call;
     thread.state = Thread::State::AtWarp;
-    complete_warp_if_all_arrived(thread);
+    if (ours == warp.gatherings.size()) warp.gatherings.push_back({&thread, 0});
+    warp.gatherings[ours].arrived |= 1u << thread.lane();
+    complete_if_all_arrived(warp, ours);
     wait(thread);
     return thread.call;
 }
 
-void Block::complete_warp_if_all_arrived(const Thread& waiting) {
-    const uint32_t first = waiting.warp() * LANES;
-    uint32_t lanes = 0;
-    for (uint32_t rank = first; rank < first + LANES && rank < count_; ++rank) {
-        const Thread& other = *threads_[rank];
-        if (!(waiting.call.mask >> other.lane() & 1) || other.state == Thread::State::Exited) continue;
-        if (other.state != Thread::State::AtWarp || !same_warp_call(other.call, waiting.call)) return;
-        lanes |= 1u << other.lane();
-    }
-    complete_warp(waiting.warp(), lanes);
+void Block::complete_if_all_arrived(Warp& warp, size_t index) {
+    const Gathering gathering = warp.gatherings[index];
+    if ((gathering.first->call.mask & warp.alive) != gathering.arrived) return;
+    warp.gatherings[index] = warp.gatherings.back();
+    warp.gatherings.pop_back();
+    complete_warp(gathering.first->warp(), gathering.arrived);
 }
 
 void Block::complete_warp(uint32_t warp, uint32_t lanes) {
@@ -282,10 +284,7 @@ void Block::shuffle(uint32_t warp, uint32_t lanes) {
 }
 
 void Block::describe_deadlock(char* text, size_t size) const {
-    size_t used = 0;
-    const auto add = [&](auto... arguments) {
-        if (used < size) used += size_t(std::snprintf(text + used, size - used, arguments...));
-    };
+    Text out(text, size);
     const auto alike = [](const Thread& a, const Thread& b) {
         if (a.state != b.state) return false;
         if (a.state == Thread::State::Exited) return true;
@@ -302,14 +301,14 @@ void Block::describe_deadlock(char* text, size_t size) const {
         if (earlier > 0) continue;
         const Call& call = thread.call;
         const char* threads = together == 1 ? "thread" : "threads";
-        if (used > 0) add("; ");
+        if (!out.empty()) out.add("; ");
         if (thread.state == Thread::State::Exited) {
-            add("%u %s exited", together, threads);
+            out.add("%u %s exited", together, threads);
         } else {
-            add("%u %s in %s (%s:%d)", together, threads, name(call.primitive), call.file, call.line);
-            if (thread.state == Thread::State::AtWarp) add(" with mask 0x%08x", call.mask);
+            out.add("%u %s in %s (%s:%d)", together, threads, name(call.primitive), call.file, call.line);
+            if (thread.state == Thread::State::AtWarp) out.add(" with mask 0x%08x", call.mask);
         }
-        add(", such as %s", Machine::name(thread.index).text);
+        out.add(", such as %s", Machine::name(thread.index).text);
     }
 }
 

@@ -10,8 +10,10 @@
 #include "vectors.hpp"
 #include "warp.hpp"
 
-// The entry has C linkage so that two kernels of one name do not link.
+// nvcc makes a function of the exported name, so that no other C function may have it, nor the kernel's own function;
+// its declaration here, and an entry of C linkage, make the same errors of both.
 #define RIR_KERNEL(name, Params, max_threads, ...)                                                              \
+    extern "C" void name(Params);                                                                               \
     extern "C" void rir_kernel_##name(const void* params) { __VA_ARGS__(*static_cast<const Params*>(params)); } \
     static const ::rir::emu::Registration rir_registration_##name(                                              \
         {#name, sizeof(Params), max_threads, ::rir::emu::INSTRUMENTED, rir_kernel_##name});

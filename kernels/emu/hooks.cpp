@@ -23,17 +23,8 @@ using namespace rir::emu;
 
 namespace {
 
-// Bytes whose size or alignment is not that of one access: reported in aligned pieces, as a card would move them.
-void range(const void* begin, size_t bytes, Access access, const void* site) {
-    if (!running) return;
-    uintptr_t address = uintptr_t(begin);
-    while (bytes > 0) {
-        size_t piece = 16;
-        while (piece > bytes || address % piece != 0) piece /= 2;
-        running->machine->touch(*running, address, piece, access, site);
-        address += piece;
-        bytes -= piece;
-    }
+void range(const void* address, size_t bytes, Access access, const void* site) {
+    if (running) running->machine->touch_range(*running, uintptr_t(address), bytes, access, site);
 }
 
 void copy(void* to, const void* from, size_t bytes, const void* site) {

@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <numeric>
 
+#include "ptx.hpp"
+#include "text.hpp"
+
 namespace rir::emu {
 
 const char* verb(Access access) {
@@ -18,6 +21,8 @@ const char* verb(Access access) {
             return "writes (volatile)";
         case Access::Atomic:
             return "updates (atomic)";
+        case Access::AsyncWrite:
+            return "writes (cp.async)";
     }
     return "";
 }
@@ -41,14 +46,11 @@ Machine::Name Machine::block_name(uint64_t linear) const {
 }
 
 void Machine::complain(const void* site, const char* format, va_list arguments) {
-    int used = std::snprintf(message_, sizeof message_, "kernel %s", launch->kernel);
-    const auto add = [&](auto... arguments) {
-        if (size_t(used) < sizeof message_)
-            used += std::snprintf(message_ + used, sizeof message_ - used, arguments...);
-    };
-    if (running) add(", block %s, thread %s", name(block_index).text, name(running->index).text);
-    add(": ");
-    if (size_t(used) < sizeof message_) std::vsnprintf(message_ + used, sizeof message_ - used, format, arguments);
+    Text text(message_, sizeof message_);
+    text.add("kernel %s", launch->kernel);
+    if (running) text.add(", block %s, thread %s", name(block_index).text, name(running->index).text);
+    text.add(": ");
+    text.add_list(format, arguments);
     site_ = site;
     faulted_ = true;
 }
@@ -106,6 +108,8 @@ int Machine::run(const RirEmuLaunch& launch, const Kernel* kernel, RirEmuCounter
         clocks.begin_launch();
         shadow.begin_launch(global.extents(), arena.begin(), SharedArena::BYTES);
         block.begin_launch(launch.block);
+        const bool counts = counters && launch.counters;
+        this->counters.begin_launch(counts ? counters : nullptr);
 
         Random random(launch.seed);
         std::vector<uint32_t> order(size_t(launch.grid[0]) * launch.grid[1] * launch.grid[2]);
@@ -118,7 +122,9 @@ int Machine::run(const RirEmuLaunch& launch, const Kernel* kernel, RirEmuCounter
             arena.begin_block();
             clocks.begin_block(block.threads());
             shadow.begin_block(order[i]);
+            if (counts) this->counters.begin_block(block.threads());
             block.run(random);
+            if (counts) this->counters.end_block();
             if (!faulted_ && !block.all_exited()) {
                 char waiting[768];
                 block.describe_deadlock(waiting, sizeof waiting);
@@ -126,6 +132,7 @@ int Machine::run(const RirEmuLaunch& launch, const Kernel* kernel, RirEmuCounter
             }
         }
     }
+    if (counters) counters->barriers = block.barriers();
     if (message && bytes > 0) std::snprintf(message, bytes, "%s", faulted_ ? message_ : "");
     // A return address is just past its call.
     if (site) *site = site_ ? uint64_t(site_) - 1 : 0;
@@ -138,51 +145,73 @@ void Machine::check_alignment(uintptr_t address, size_t bytes, Access access, co
 }
 
 void Machine::touch_shared(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
-    const bool aligned = address % bytes == 0;
-    if (!arena.find(address, bytes) || !aligned) [[unlikely]] {
+    const bool inside = arena.holds(address, bytes);
+    if (!inside || address % bytes != 0) [[unlikely]] {
         char where[128];
         arena.describe(address, where, sizeof where);
-        if (arena.find(address, bytes)) check_alignment(address, bytes, access, where, site);
+        if (inside) check_alignment(address, bytes, access, where, site);
         fault(site, "%s %zu bytes %s", verb(access), bytes, where);
     }
-    if (kernel->instrumented) shadow.shared(address, bytes, access, {thread.rank, clocks.now(thread.rank), site});
+    if (!kernel->instrumented) return;
+    const Actor actor{thread.rank, clocks.now(thread.rank), site};
+    shadow.shared(address, bytes, access, actor);
+    if (counters.wanted()) [[unlikely]]
+        counters.count(Space::Shared, address, bytes, access, actor);
 }
 
-void Machine::touch_elsewhere(uintptr_t address, size_t bytes, Access access, const void* site) {
-    const bool read = !writes(access);
-    if (address - uintptr_t(params) < launch->params_bytes) {
-        if (read && bytes <= launch->params_bytes - (address - uintptr_t(params))) return;
-        fault(site, "%s %zu bytes at byte %zu of its parameters of %zu bytes", verb(access), bytes,
-              size_t(address - uintptr_t(params)), launch->params_bytes);
+void Machine::finish_async_write(Thread& thread, uintptr_t address, size_t bytes, const void* site) {
+    if (kernel->instrumented) shadow.finish_async_write(address, bytes, {thread.rank, clocks.now(thread.rank), site});
+}
+
+bool Machine::touch_params(uintptr_t address, size_t bytes, Access access, const void* site) {
+    const size_t offset = address - uintptr_t(params);
+    if (offset >= sizeof params) return false;
+    if (writes(access) || offset + bytes > launch->params_bytes) {
+        fault(site, "%s %zu bytes at byte %zu of its parameters of %zu bytes", verb(access), bytes, offset,
+              launch->params_bytes);
     }
-    if (read && program_constant(address)) return;
+    return true;
+}
+
+void Machine::check_global(const Extent* extent, uintptr_t address, size_t bytes, Access access, const void* site) {
+    if (!extent && !writes(access) && program_constant(address)) return;
     char where[128];
     global.describe(address, where, sizeof where);
-    fault(site, "%s %zu bytes %s", verb(access), bytes, where);
+    if (!extent) fault(site, "%s %zu bytes %s", verb(access), bytes, where);
+    if (!global.holds(address, bytes)) fault(site, "%s %zu bytes %s, so past its end", verb(access), bytes, where);
+    if (writes(access) && !extent->writable) {
+        fault(site, "%s %zu bytes %s, which the launch only reads", verb(access), bytes, where);
+    }
+    check_alignment(address, bytes, access, where, site);
 }
 
 void Machine::touch(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
     if (address - thread.stack_low < Stack::BYTES) return;
     if (arena.near(address)) return touch_shared(thread, address, bytes, access, site);
-    const Extent* extent = global.find(address);
-    if (!extent) return touch_elsewhere(address, bytes, access, site);
+    if (touch_params(address, bytes, access, site)) return;
 
-    const bool whole = bytes <= extent->end - address;
-    if ((!whole && !global.holds(address, bytes)) || (writes(access) && !extent->writable) || address % bytes != 0)
-        [[unlikely]] {
-        char where[128];
-        global.describe(address, where, sizeof where);
-        if (!whole && !global.holds(address, bytes)) {
-            fault(site, "%s %zu bytes %s, so past its end", verb(access), bytes, where);
-        }
-        if (writes(access) && !extent->writable) {
-            fault(site, "%s %zu bytes %s, which the launch only reads", verb(access), bytes, where);
-        }
-        check_alignment(address, bytes, access, where, site);
+    const Extent* extent = global.find(address);
+    const bool whole = extent && bytes <= extent->end - address;
+    if (!whole || (writes(access) && !extent->writable) || address % bytes != 0) [[unlikely]] {
+        check_global(extent, address, bytes, access, site);
+        // What is left is a constant, or an access across extents of tensors that overlap.
+        if (extent) touch_bytewise(thread, address, bytes, access, site);
+        return;
     }
-    if (!whole) return touch_bytewise(thread, address, bytes, access, site);
-    if (kernel->instrumented) {
-        shadow.global(*extent, address, bytes, access, {thread.rank, clocks.now(thread.rank), site});
+    if (!kernel->instrumented) return;
+    const Actor actor{thread.rank, clocks.now(thread.rank), site};
+    shadow.global(*extent, address, bytes, access, actor);
+    if (counters.wanted()) [[unlikely]]
+        counters.count(Space::Global, address, bytes, access, actor);
+}
+
+void Machine::touch_range(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
+    while (bytes > 0) {
+        size_t piece = 16;
+        while (piece > bytes || address % piece != 0) piece /= 2;
+        touch(thread, address, piece, access, site);
+        address += piece;
+        bytes -= piece;
     }
 }
 
@@ -204,6 +233,7 @@ void* static_shared(const void* tag, size_t bytes, size_t alignment) {
 void* dynamic_shared() { return running->machine->arena.dynamic(); }
 
 uint3 thread_index() { return running->index; }
+unsigned lane_id() { return running->lane(); }
 uint3 block_index() { return running->machine->block_index; }
 dim3 block_extent() {
     const uint32_t* extent = running->machine->launch->block;

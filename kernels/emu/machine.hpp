@@ -5,7 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include "async.hpp"
 #include "builtins.hpp"
+#include "counters.hpp"
 #include "emu.h"
 #include "fiber.hpp"
 #include "memory.hpp"
@@ -73,6 +75,7 @@ struct Thread {
     uint3 index;
     State state;
     Call call;
+    AsyncCopies copies;
     Fiber fiber;
     Stack stack;
 
@@ -104,16 +107,28 @@ class Block {
     void yield();
     [[noreturn]] void leave_by_fault();
 
-    uint64_t barriers = 0;
+    // Of the launch.
+    Random& random() { return *random_; }
+    uint64_t barriers() const { return barriers_; }
 
   private:
+    // Lanes that call one primitive with one mask, until all whom it names have come.
+    struct Gathering {
+        const Thread* first;
+        uint32_t arrived;
+    };
+    struct Warp {
+        uint32_t alive;  // lanes that have not exited
+        std::vector<Gathering> gatherings;
+    };
+
     static void run_thread(void* thread);
     [[noreturn]] void exit_thread(Thread& thread);
     Thread* take_next();
     void wait(Thread& thread);
     void wake(Thread& thread);
     void complete_barrier();
-    void complete_warp_if_all_arrived(const Thread& waiting);
+    void complete_if_all_arrived(Warp& warp, size_t gathering);
     void complete_warp(uint32_t warp, uint32_t lanes);
     void shuffle(uint32_t warp, uint32_t lanes);
 
@@ -122,8 +137,10 @@ class Block {
     Fiber main_;
     std::vector<std::unique_ptr<Thread>> threads_;
     std::vector<Thread*> runnable_;
+    std::vector<Warp> warps_;
+    const Thread* first_waiting_ = nullptr;  // of those at the block's barrier
     uint32_t count_ = 0, live_ = 0, waiting_ = 0;
-    uint32_t extent_[3] = {};
+    uint64_t barriers_ = 0;
 };
 
 class Machine {
@@ -136,8 +153,10 @@ class Machine {
             uint64_t* site);
 
     void touch(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
-    // An access that the card may split as it likes.
-    void touch_bytewise(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
+    // Bytes whose size or alignment is not that of one access, in aligned pieces.
+    void touch_range(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
+    // A thread has waited for what it wrote by cp.async.
+    void finish_async_write(Thread& thread, uintptr_t address, size_t bytes, const void* site);
     // Records the sentence; the running thread then leaves by it.
     void complain(const void* site, const char* format, va_list arguments);
     void complain(const void* site, const char* format, ...) __attribute__((format(printf, 3, 4)));
@@ -155,13 +174,16 @@ class Machine {
     GlobalMemory global;
     Clocks clocks;
     Shadow shadow;
+    Counters counters;
     Block block;
     alignas(128) unsigned char params[32 << 10];
 
   private:
     bool accepts(const RirEmuLaunch& launch);
     void touch_shared(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
-    void touch_elsewhere(uintptr_t address, size_t bytes, Access access, const void* site);
+    bool touch_params(uintptr_t address, size_t bytes, Access access, const void* site);
+    void touch_bytewise(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
+    void check_global(const Extent* extent, uintptr_t address, size_t bytes, Access access, const void* site);
     void check_alignment(uintptr_t address, size_t bytes, Access access, const char* where, const void* site);
 
     bool faulted_ = false;

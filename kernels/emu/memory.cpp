@@ -85,11 +85,11 @@ void* SharedArena::static_structure(const void* tag, size_t bytes, size_t alignm
     return bytes_ + offset;
 }
 
-const Extent* SharedArena::find(uintptr_t address, size_t bytes) const {
+bool SharedArena::holds(uintptr_t address, size_t bytes) const {
     for (const Allocation& allocation : allocations_) {
-        if (allocation.extent.holds(address, bytes)) return &allocation.extent;
+        if (allocation.extent.holds(address, bytes)) return true;
     }
-    return nullptr;
+    return false;
 }
 
 void SharedArena::describe(uintptr_t address, char* text, size_t size) const {

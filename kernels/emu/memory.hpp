@@ -37,7 +37,7 @@ class SharedArena {
     void* static_structure(const void* tag, size_t bytes, size_t alignment, const char*& error);
     void* dynamic() const { return bytes_; }
     bool near(uintptr_t address) const { return address - uintptr_t(bytes_) < BYTES; }
-    const Extent* find(uintptr_t address, size_t bytes) const;
+    bool holds(uintptr_t address, size_t bytes) const;
     uintptr_t begin() const { return uintptr_t(bytes_); }
     // Where an address that no allocation holds lies, for a fault's sentence.
     void describe(uintptr_t address, char* text, size_t size) const;

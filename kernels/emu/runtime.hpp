@@ -9,11 +9,14 @@ namespace rir::emu {
 // How an access orders with others to the same byte: of two accesses by different threads that nothing orders, at
 // least one of them a write, only strong ones are no race. Atomics and volatile accesses are strong (PTX ISA, memory
 // consistency model).
-enum class Access : uint8_t { Read, Write, VolatileRead, VolatileWrite, Atomic };
+// A cp.async writes when it likes, until its thread has waited for it.
+enum class Access : uint8_t { Read, Write, VolatileRead, VolatileWrite, Atomic, AsyncWrite };
 
-constexpr bool reads(Access access) { return access != Access::Write && access != Access::VolatileWrite; }
 constexpr bool writes(Access access) { return access != Access::Read && access != Access::VolatileRead; }
-constexpr bool strong(Access access) { return access != Access::Read && access != Access::Write; }
+constexpr bool reads(Access access) { return !writes(access) || access == Access::Atomic; }
+constexpr bool strong(Access access) {
+    return access == Access::VolatileRead || access == Access::VolatileWrite || access == Access::Atomic;
+}
 
 // Checks and records an access by the running thread; `site` is a return address into the code that made it. Does
 // nothing outside of a launch.

@@ -29,6 +29,8 @@ const char* past(Access access) {
             return "wrote (volatile)";
         case Access::Atomic:
             return "updated (atomic)";
+        case Access::AsyncWrite:
+            return "writes by a cp.async not yet waited for";
     }
     return "";
 }
@@ -145,7 +147,7 @@ void Shadow::apply(Region& region, uintptr_t address, size_t bytes, Access acces
 template <bool SHARED>
 void Shadow::record(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {
     check_write<SHARED>(cell, address, bytes, access, actor);
-    if (access == Access::Write) {
+    if (access == Access::Write || access == Access::AsyncWrite) {
         if (cell.group.stamp != 0 || cell.more != 0) {
             check_group(cell.group, address, bytes, access, actor);
             for (uint32_t n = cell.more; n != 0; n = nodes_[n].next) {
@@ -153,14 +155,15 @@ void Shadow::record(Cell& cell, uintptr_t address, size_t bytes, Access access, 
             }
             drop_groups(cell);
         }
-        cell.write = {actor.now, pack(actor.site), uint16_t(actor.thread)};
+        const uint16_t unfinished = access == Access::AsyncWrite ? UNFINISHED : 0;
+        cell.write = {actor.now, pack(actor.site), uint16_t(actor.thread | unfinished)};
         return;
     }
     const Group& group = cell.group;
     const bool known = group.stamp == actor.now && group.warp == actor.thread / LANES && group.access == access;
     if (known && cell.more == 0) [[likely]] {
         cell.group.lanes |= 1u << (actor.thread % LANES);
-    } else {
+    } else if (access != Access::Read || !joins_readers(cell, actor)) {
         record_in_groups(cell, address, bytes, access, actor);
     }
 }
@@ -171,8 +174,9 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
     const bool of_this_block = write.stamp > clocks_.earlier_blocks();
     if (SHARED && !of_this_block) [[unlikely]] {
         if (reads(access)) {
-            fault(actor.site, "%s %zu bytes at byte %zu of shared memory that no thread of this block ever wrote",
-                  verb(access), bytes, size_t(address - regions_.back().begin));
+            char where[128];
+            running->machine->arena.describe(address, where, sizeof where);
+            fault(actor.site, "%s %zu bytes %s, which no thread of this block ever wrote", verb(access), bytes, where);
         }
         // What earlier blocks did here is of no concern; and this first store is one that nothing can race with but by
         // what is recorded below.
@@ -181,8 +185,21 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
         return;
     }
     if (write.stamp == 0 || (of_this_block && write.thread == actor.thread)) return;
+    if (write.thread & UNFINISHED) {
+        const uint32_t thread = write.thread ^ UNFINISHED;
+        race(address, bytes, access, actor, Access::AsyncWrite, write.stamp, thread, write.site);
+    }
     if (!of_this_block || !clocks_.before(write.stamp, write.thread, actor.thread)) {
         race(address, bytes, access, actor, Access::Write, write.stamp, write.thread, write.site);
+    }
+}
+
+void Shadow::finish_async_write(uintptr_t address, size_t bytes, const Actor& actor) {
+    Page& page = regions_.back().page(address);
+    const size_t in_page = address & ((uintptr_t(1) << PAGE_SHIFT) - 1);
+    Cell* cell = page.cells + (in_page >> page.shift);
+    for (Cell* end = cell + (bytes >> page.shift); cell != end; ++cell) {
+        cell->write = {actor.now, pack(actor.site), uint16_t(actor.thread)};
     }
 }
 
@@ -211,6 +228,21 @@ bool Shadow::superseded(const Group& group, const Actor& actor) const {
         if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.thread)) return false;
     }
     return true;
+}
+
+// Reads of one byte by many warps are common and conflict with no reads: then it is enough to find this warp's group.
+bool Shadow::joins_readers(Cell& cell, const Actor& actor) {
+    Group* ours = nullptr;
+    const auto is_read = [&](Group& group) {
+        if (group.stamp == actor.now && group.warp == actor.thread / LANES) ours = &group;
+        return group.stamp == 0 || group.access == Access::Read;
+    };
+    if (!is_read(cell.group)) return false;
+    for (uint32_t n = cell.more; n != 0; n = nodes_[n].next) {
+        if (!is_read(nodes_[n].group)) return false;
+    }
+    if (ours) ours->lanes |= 1u << (actor.thread % LANES);
+    return ours != nullptr;
 }
 
 void Shadow::record_in_groups(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {

@@ -70,13 +70,17 @@ class Shadow {
         apply<true>(regions_.back(), address, bytes, access, actor);
     }
 
+    // Bytes that a cp.async of this thread wrote are now as if the thread had written them itself.
+    void finish_async_write(uintptr_t address, size_t bytes, const Actor& actor);
+
   private:
     // A plain write: the latest of a cell.
     struct Write {
         Stamp stamp;  // 0: none
         int32_t site;
-        uint16_t thread;
+        uint16_t thread;  // with UNFINISHED, by its cp.async that nobody has waited for
     };
+    static constexpr uint16_t UNFINISHED = 1 << 15;
     // Accesses of another kind by lanes of one warp at one stamp.
     struct Group {
         Stamp stamp;  // 0: none
@@ -115,6 +119,7 @@ class Shadow {
     void check_write(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor);
     void check_group(const Group& group, uintptr_t address, size_t bytes, Access access, const Actor& actor) const;
     void record_in_groups(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor);
+    bool joins_readers(Cell& cell, const Actor& actor);
     bool superseded(const Group& group, const Actor& actor) const;
 
     Cell* take_cells(int shift);

@@ -325,7 +325,7 @@ impl Feed for CudaDevice {
             seed: fed_step.seed,
             learning_rate: fed_step.learning_rate as f32,
             epoch: fed_step.epoch,
-            slot: self.report.begin(fed_step.step)?,
+            slot: self.report.place(fed_step.step)?,
             padding: 0,
         };
         let driver = self.driver.as_mut();
@@ -337,7 +337,9 @@ impl Feed for CudaDevice {
                 None => step.launches.iter().try_for_each(|launch| driver.launch(launch)),
             }
         };
-        queue().map_err(|e: Error| e.at(format!("step {}", fed_step.step + 1)))
+        queue().map_err(|e: Error| e.at(format!("step {}", fed_step.step + 1)))?;
+        self.report.queued(fed_step.step);
+        Ok(())
     }
 
     fn collect(&mut self, wait: Wait) -> Result<Vec<StepReport>> {

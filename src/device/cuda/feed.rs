@@ -114,16 +114,20 @@ impl Report {
         step::report(memory, results, self.ring, EXPLODED_LOSS)
     }
 
-    /// Takes a place for a step.
+    /// The place for a step that is about to be queued.
     ///
     /// # Errors
     /// If as many steps as the ring holds were never collected.
-    pub fn begin(&mut self, step: u64) -> Result<u32> {
+    pub fn place(&self, step: u64) -> Result<u32> {
         if self.under_way.len() == SLOTS {
             return Err(Error::device(format!("the outcomes of {SLOTS} steps wait to be collected")));
         }
-        self.under_way.push_back(step);
         Ok(slot(step) as u32)
+    }
+
+    /// A step was queued.
+    pub fn queued(&mut self, step: u64) {
+        self.under_way.push_back(step);
     }
 
     /// The outcomes that are there, in the order of the steps.

@@ -1,0 +1,188 @@
+//! Training from a set on the device: the same pixels as the host's, steps as one graph, losses from the ring, and a
+//! State that no exploded loss reaches.
+
+use std::sync::Arc;
+
+use rir::data::{Augment, Border, Images, Loader, Normaliser, Preprocess, TrainOptions, epoch_order};
+use rir::device::cuda::{CudaDevice, Options};
+use rir::device::{Device, Feed, FedStep, PlanId, StepReport, Wait};
+use rir::graph::{self, Fusions, Precision, Region, Segment, StateLayout};
+use rir::nn::{Family, initial_parameters};
+use rir::ops::Sgd;
+
+use crate::common::networks::network;
+use crate::common::training_graph;
+
+const IMAGE: [usize; 3] = [6, 5, 3];
+const BATCH: usize = 4;
+const SEED: u64 = 0x1_2345_6789;
+const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true };
+
+/// Twenty images of noise in five classes.
+fn images() -> Images {
+    let [h, w, c] = IMAGE;
+    let pixels = (0..20 * h * w * c).map(|i| (i * i * 31 % 253) as u8).collect();
+    Images::new(h, w, c, pixels, (0..20).map(|i| i * 3 % 5).collect()).unwrap()
+}
+
+fn device(options: Options) -> (CudaDevice, PlanId, StateLayout) {
+    let network_options = rir::nn::Options::new(rir::nn::Purpose::Train, BATCH, IMAGE, 5);
+    let mut graph = training_graph(&network(Family::Rir, &[4, 6]), &network_options, Some(SGD));
+    // Kept, so that their memory is not used again and they can be read after the step.
+    for (name, source) in [("images", graph::Source::Images), ("labels", graph::Source::Labels)] {
+        let value = graph.values.iter().position(|v| v.source == source).unwrap();
+        graph.keep(name, graph::ValueId(value));
+    }
+    let layout = graph.state.clone();
+    let mut device = crate::open(&layout, Precision::F32, 9, options).unwrap();
+    for (i, values) in initial_parameters(&layout, 3).into_iter().enumerate() {
+        device.write_state(Region::Parameters, i, &values).unwrap();
+    }
+    let fused = graph::fuse(graph::lower(&graph, Precision::F32).unwrap(), Fusions::ALL).unwrap();
+    let id = device.load(graph::plan(&fused, &device.scratch())).unwrap();
+    (device, id, layout)
+}
+
+fn parameters(device: &mut CudaDevice, layout: &StateLayout) -> Vec<Vec<f64>> {
+    (0..layout.parameters.len()).map(|i| device.read_state(Region::Parameters, i).unwrap()).collect()
+}
+
+/// Queues step `step` of `epoch`.
+fn submit(device: &mut CudaDevice, id: PlanId, epoch: u32, step: usize, learning_rate: f64) {
+    let order = epoch_order(SEED, epoch, 20);
+    let samples = &order[step * BATCH..][..BATCH];
+    let step = u64::from(epoch) * 5 + step as u64;
+    device.submit(id, &FedStep { step, epoch, seed: SEED, learning_rate, samples }).unwrap();
+}
+
+#[test]
+fn the_device_draws_the_same_pixels_as_the_host() {
+    let images = Arc::new(images());
+    let augments = [
+        Augment::NONE,
+        Augment { pad: 2, flip: true, border: Border::Zero },
+        Augment { pad: 4, flip: false, border: Border::Reflect },
+    ];
+    for preprocess in [Preprocess::PerPixelMean, Preprocess::PerChannel, Preprocess::None] {
+        let normaliser = Arc::new(Normaliser::fit(preprocess, &images).unwrap());
+        for augment in augments {
+            let (mut device, id, _) = device(Options::default());
+            device.hold(&images, &normaliser, augment).unwrap();
+            let options = TrainOptions { augment, seed: SEED, batch: BATCH, epoch: 7, step: 1 };
+            let mut loader = Loader::train(images.clone(), normaliser.clone(), options).unwrap();
+            submit(&mut device, id, 7, 1, 0.1);
+            device.collect(Wait::ForAll).unwrap();
+            let batch = loader.next().unwrap().unwrap();
+            let [drawn, labels] = ["images", "labels"].map(|name| {
+                let value = device_result(&device, id, name);
+                device.read(id, value).unwrap()
+            });
+            let drawn: Vec<f32> = drawn.iter().map(|&x| x as f32).collect();
+            assert_eq!(drawn, batch.images, "{preprocess} {augment:?}");
+            assert_eq!(labels, batch.labels.iter().map(|&l| f64::from(l)).collect::<Vec<_>>());
+        }
+    }
+}
+
+fn device_result(device: &CudaDevice, id: PlanId, name: &str) -> graph::ValueId {
+    device.plan(id).graph.result(name).unwrap()
+}
+
+/// Six steps over two epochs; with whatever changes from step to step.
+fn run(options: Options, rates: [f64; 6]) -> (Vec<StepReport>, Vec<Vec<f64>>) {
+    let images = images();
+    let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
+    let (mut device, id, layout) = device(options);
+    device.hold(&images, &normaliser, Augment { pad: 1, flip: true, border: Border::Zero }).unwrap();
+    let mut reports = Vec::new();
+    for (i, rate) in rates.into_iter().enumerate() {
+        submit(&mut device, id, i as u32 / 5, i % 5, rate);
+        reports.append(&mut device.collect(Wait::ForRoom).unwrap());
+    }
+    reports.append(&mut device.collect(Wait::ForAll).unwrap());
+    (reports, parameters(&mut device, &layout))
+}
+
+#[test]
+fn a_replayed_step_is_the_step_launched_one_by_one() {
+    let rates = [0.1, 0.05, 0.2, 0.1, 0.1, 0.01];
+    let (reports, state) = run(Options::default(), rates);
+    assert_eq!((reports, state), run(Options { graph: false, ..Options::default() }, rates));
+}
+
+/// The learning rate is read from the device's memory by every replay: a captured argument would be frozen.
+#[test]
+fn the_learning_rate_changes_between_replays() {
+    let state = |rates| run(Options::default(), rates).1;
+    let still = state([0.1, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(still, state([0.1, 0.0, 0.0, 0.0, 0.0, 0.0]));
+    assert_ne!(still, state([0.1, 0.0, 0.0, 0.0, 0.0, 0.3]));
+    assert_ne!(still, state([0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+}
+
+/// What the ring reports is what segments run one by one give, on the same batches.
+#[test]
+fn reports_are_those_of_steps_that_the_host_feeds() {
+    let images = Arc::new(images());
+    let normaliser = Arc::new(Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap());
+    let augment = Augment { pad: 1, flip: true, border: Border::Zero };
+    let rates = [0.1, 0.05, 0.2, 0.1, 0.1, 0.01];
+    let (reports, state) = run(Options::default(), rates);
+    let (mut device, id, layout) = device(Options::default());
+    let options = TrainOptions { augment, seed: SEED, batch: BATCH, epoch: 0, step: 0 };
+    let loader = Loader::train(images, normaliser, options).unwrap();
+    for (i, (rate, batch)) in rates.into_iter().zip(loader).enumerate() {
+        let batch = batch.unwrap();
+        device.write_batch(id, &batch.images, &batch.labels).unwrap();
+        for segment in Segment::ALL {
+            device.run(id, segment, &rir::device::StepInputs { learning_rate: rate }).unwrap();
+        }
+        let mut read = |name| device.read(id, device_result(&device, id, name)).unwrap()[0];
+        let (loss, correct) = (read("loss"), read("correct") as u64);
+        assert_eq!(reports[i], StepReport { step: i as u64, loss, correct });
+    }
+    assert_eq!(state, parameters(&mut device, &layout));
+}
+
+/// The step whose loss explodes changes nothing, nor does any that was queued behind it.
+#[test]
+fn no_exploded_loss_reaches_the_state() {
+    let images = images();
+    let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
+    let (mut device, id, layout) = device(Options::default());
+    device.hold(&images, &normaliser, Augment::NONE).unwrap();
+    submit(&mut device, id, 0, 0, 0.1);
+    let mut broken = device.read_state(Region::Parameters, 0).unwrap();
+    broken[0] = f64::NAN;
+    device.write_state(Region::Parameters, 0, &broken).unwrap();
+    let momentum = device.read_state(Region::Momentum, 1).unwrap();
+    let before = parameters(&mut device, &layout);
+    (1..4).for_each(|step| submit(&mut device, id, 0, step, 0.1));
+    let reports = device.collect(Wait::ForAll).unwrap();
+    assert!(reports[0].loss.is_finite() && reports[1..].iter().all(|r| r.loss.is_nan()), "{reports:?}");
+    let bits = |state: Vec<Vec<f64>>| state.into_iter().flatten().map(f64::to_bits).collect::<Vec<_>>();
+    assert_eq!(bits(parameters(&mut device, &layout)), bits(before));
+    assert_eq!(device.read_state(Region::Momentum, 1).unwrap(), momentum);
+}
+
+#[test]
+fn the_ring_holds_many_steps_and_refuses_strays() {
+    let images = images();
+    let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
+    let (mut device, id, _) = device(Options::default());
+    let stray = |device: &mut CudaDevice, samples: &[u32]| {
+        let step = FedStep { step: 0, epoch: 0, seed: 0, learning_rate: 0.1, samples };
+        device.submit(id, &step).unwrap_err().to_string()
+    };
+    assert!(stray(&mut device, &[0, 1, 2, 3]).contains("no training set"));
+    device.hold(&images, &normaliser, Augment::NONE).unwrap();
+    assert!(stray(&mut device, &[0, 1, 2, 20]).contains("sample 20 lies beyond the 20 images"));
+    assert!(stray(&mut device, &[0, 1]).contains("4 images"));
+    for epoch in 0..16 {
+        (0..5).for_each(|step| {
+            submit(&mut device, id, epoch, step, 0.01);
+            device.collect(Wait::ForRoom).unwrap();
+        });
+    }
+    assert!(device.collect(Wait::ForAll).unwrap().is_empty());
+}
