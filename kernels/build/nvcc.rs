@@ -28,8 +28,8 @@ pub enum Lack {
 }
 
 impl Nvcc {
-    /// The first nvcc of: `NVCC`, `CUDA_HOME`, `CUDA_PATH`, `PATH`, `/usr/local/cuda`, and what `get-nvcc.sh` left in
-    /// `folders`. One that is named explicitly is taken even where it does not work, so that its user hears of it.
+    /// `NVCC`, where it is set; else the first that does of `CUDA_HOME`, `CUDA_PATH`, `PATH`, `/usr/local/cuda`, and
+    /// what `get-nvcc.sh` left in `folders`.
     pub fn find(folders: &[PathBuf], cache: &Cache) -> Result<Self, Lack> {
         for name in
             ["NVCC", "CUDA_HOME", "CUDA_PATH", "NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"]
@@ -37,25 +37,28 @@ impl Nvcc {
             println!("cargo:rerun-if-env-changed={name}");
         }
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let path = if let Some(nvcc) = set("NVCC") {
-            nvcc
+        let candidates: Vec<PathBuf> = if let Some(nvcc) = set("NVCC") {
+            vec![nvcc]
         } else {
-            let homes =
-                [set("CUDA_HOME"), set("CUDA_PATH")].into_iter().flatten().map(|home| home.join("bin"));
+            let homes = [set("CUDA_HOME"), set("CUDA_PATH")].into_iter().flatten();
             let path: Vec<_> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
+            let fetched = folders.iter().map(|folder| folder.join("bin"));
             let system = [PathBuf::from("/usr/local/cuda/bin")];
-            homes
-                .chain(path)
-                .chain(system)
-                .chain(folders.iter().map(|folder| folder.join("bin")))
-                .map(|folder| folder.join("nvcc"))
-                .find(|nvcc| nvcc.is_file())
-                .ok_or(Lack::Missing)?
+            let folders = homes.map(|home| home.join("bin")).chain(path).chain(system).chain(fetched);
+            folders.map(|folder| folder.join("nvcc")).filter(|nvcc| nvcc.is_file()).collect()
         };
-        if path.is_absolute() {
-            println!("cargo:rerun-if-changed={}", path.display());
+        let mut reasons = Vec::new();
+        for path in candidates {
+            // Cargo would take a bare name for a file of this crate's.
+            if path.is_absolute() {
+                println!("cargo:rerun-if-changed={}", path.display());
+            }
+            match Self::at(path, cache) {
+                Ok(nvcc) => return Ok(nvcc),
+                Err(reason) => reasons.push(reason),
+            }
         }
-        Self::at(path, cache).map_err(Lack::Unfit)
+        Err(if reasons.is_empty() { Lack::Missing } else { Lack::Unfit(reasons.join("; and ")) })
     }
 
     fn at(path: PathBuf, cache: &Cache) -> Result<Self, String> {
@@ -72,7 +75,7 @@ impl Nvcc {
             let ((major, minor), (a, b)) = (release, OLDEST);
             return Err(format!(
                 "{shown} is release {major}.{minor}, too old: release {a}.{b} or newer is needed, and \
-                 kernels/get-nvcc.sh fetches one (unset NVCC and CUDA_HOME, then)"
+                 kernels/get-nvcc.sh fetches one"
             ));
         }
         let nvcc = Self { path, words: output.stdout, release };

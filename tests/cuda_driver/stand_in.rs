@@ -7,6 +7,10 @@ use std::sync::OnceLock;
 /// Set in the processes that run the bodies.
 const CHILD: &str = "RIR_STANDIN_CHILD";
 
+/// The emulator's compiler and library, where the build has one.
+const COMPILER: Option<&str> = option_env!("RIR_EMU_CXX");
+const EMULATOR: Option<&str> = option_env!("RIR_EMU_LIBRARY");
+
 /// Declares a test whose body runs with the stand-in driver, set up by environment variables that are named without
 /// their prefix `RIR_STANDIN_`.
 macro_rules! with_driver {
@@ -49,7 +53,7 @@ fn folder() -> &'static Path {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stand-in-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let compiler = option_env!("RIR_EMU_CXX").expect("the emulator was built");
+        let compiler = COMPILER.expect("the emulator was built");
         let source = kernels.join("emu/driver");
         let compile = |source: PathBuf, object: &Path, flags: &[&str]| {
             let mut command = Command::new(compiler);
@@ -65,7 +69,7 @@ fn folder() -> &'static Path {
         // The name that cudarc asks for first; a real driver beside it is never looked for.
         let mut link = Command::new(compiler);
         link.args(["-shared", "-Wl,-Bsymbolic", "-o"]).arg(folder.join("libcuda.so"));
-        link.arg(&driver).arg(&extra).arg(option_env!("RIR_EMU_LIBRARY").expect("the emulator was built"));
+        link.arg(&driver).arg(&extra).arg(EMULATOR.expect("the emulator was built"));
         succeed(link.args(["-lpthread", "-ldl"]));
         folder
     })
