@@ -49,19 +49,26 @@ __device__ __forceinline__ LogSumExp log_sum_exp(const float* logits, uint32_t c
     return {logits[best], best, logf(sum)};
 }
 
-__device__ __forceinline__ float target(uint32_t k, int32_t label, uint32_t classes, double smoothing) {
-    return float((int32_t(k) == label ? 1.0 - smoothing : 0.0) + smoothing / classes);
+// The smoothed target: of the label's class, and of every other.
+struct Target {
+    float right, wrong;
+};
+
+__device__ __forceinline__ Target target(uint32_t classes, double smoothing) {
+    const double spread = smoothing / classes;
+    return {float(1.0 - smoothing + spread), float(spread)};
 }
 
 __device__ void softmax_cross_entropy(const LossParams& p) {
     RIR_SHARED(LossSums, shared);
+    const Target t = target(p.classes, p.smoothing);
     double loss = 0.0;
     uint32_t correct = 0;
     for (uint32_t n = threadIdx.x; n < p.samples; n += THREADS) {
         const float* logits = p.logits + uint64_t(n) * p.classes;
         const LogSumExp row = log_sum_exp(logits, p.classes);
         for (uint32_t k = 0; k < p.classes; ++k) {
-            const float weight = target(k, p.labels[n], p.classes, p.smoothing);
+            const float weight = int32_t(k) == p.labels[n] ? t.right : t.wrong;
             if (weight != 0.0f) {
                 loss += weight * (row.log_sum - (logits[k] - row.largest));
             }
@@ -93,13 +100,14 @@ struct LossBackwardParams {
 };
 
 __device__ void softmax_cross_entropy_backward(const LossBackwardParams& p) {
+    const Target t = target(p.classes, p.smoothing);
     const float factor = *p.dloss / float(p.samples);
     for (uint64_t n = grid_thread(); n < p.samples; n += grid_threads()) {
         const float* logits = p.logits + n * p.classes;
         const LogSumExp row = log_sum_exp(logits, p.classes);
         for (uint32_t k = 0; k < p.classes; ++k) {
             const float probability = expf(logits[k] - row.largest - row.log_sum);
-            p.dlogits[n * p.classes + k] = factor * (probability - target(k, p.labels[n], p.classes, p.smoothing));
+            p.dlogits[n * p.classes + k] = factor * (probability - (int32_t(k) == p.labels[n] ? t.right : t.wrong));
         }
     }
 }

@@ -2,8 +2,15 @@
 //! `kernels/emu/driver/`, set up as the test wants it.
 #![cfg(target_os = "linux")]
 
+// The kernels that the device launches are those of the build, so it has to have some.
+#[cfg(all(rir_cuda, rir_emu))]
+mod device;
 mod failures;
 mod stand_in;
+#[cfg(all(rir_cuda, rir_emu))]
+#[allow(dead_code)]
+#[path = "../training/tiny.rs"]
+mod tiny;
 mod work;
 
 use rir::device::cuda::images::{Architecture, Image, Images};

@@ -51,7 +51,7 @@ pub struct StepOutcome {
 pub struct Set {
     /// Pixels, 0 to 255, [set H W C].
     pub pixels: View,
-    /// Classes, u16, [set].
+    /// Classes, u16, `[set]`.
     pub classes: View,
     /// Mean, [H W C] or `[C]`.
     pub mean: View,
