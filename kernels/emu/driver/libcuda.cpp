@@ -6,8 +6,9 @@
 // late too. What may not be done while a stream captures is refused. What was not given back when the context is
 // released ends the process. An error that is sticky is the answer to every later call.
 //
-// Environment: RIR_STANDIN_DEVICES, _CAPABILITY (90), _DRIVER (13000), _MEMORY (bytes), _INIT and _BUSY (what cuInit and
-// the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers). Not for more than one thread at a time.
+// Environment: RIR_STANDIN_DEVICES, _CAPABILITY (90), _DRIVER (13000), _MEMORY (bytes), _INIT and _BUSY (what cuInit
+// and the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers). Not for more than one thread at a
+// time.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -237,12 +238,23 @@ EXPORT cuDeviceTotalMem_v2(size_t* bytes, int) {
 }
 EXPORT cuDeviceGetAttribute(int* value, int attribute, int) {
     switch (attribute) {
-        case 75: *value = int(setting("CAPABILITY", 90)) / 10; return SUCCESS;
-        case 76: *value = int(setting("CAPABILITY", 90)) % 10; return SUCCESS;
-        case 97: *value = SHARED_LIMIT; return SUCCESS;
-        case 16: *value = 132; return SUCCESS;  // multiprocessors
-        case 115: *value = 0; return SUCCESS;   // memory pools
-        default: return INVALID_VALUE;
+        case 75:
+            *value = int(setting("CAPABILITY", 90)) / 10;
+            return SUCCESS;
+        case 76:
+            *value = int(setting("CAPABILITY", 90)) % 10;
+            return SUCCESS;
+        case 97:
+            *value = SHARED_LIMIT;
+            return SUCCESS;
+        case 16:
+            *value = 132;
+            return SUCCESS;  // multiprocessors
+        case 115:
+            *value = 0;
+            return SUCCESS;  // memory pools
+        default:
+            return INVALID_VALUE;
     }
 }
 
@@ -414,7 +426,12 @@ EXPORT cuEventSynchronize(Event* event) {
 EXPORT cuModuleLoadData(Module** module, const void* image) {
     if (Result r = unsafe_while_capturing()) return r;
     const char* text = static_cast<const char*>(image);
-    if (std::memcmp(text, "\x7f" "ELF", 4) != 0 && !std::strstr(text, ".version")) return INVALID_IMAGE;
+    if (std::memcmp(text,
+                    "\x7f"
+                    "ELF",
+                    4) != 0 &&
+        !std::strstr(text, ".version"))
+        return INVALID_IMAGE;
     *module = new Module;
     handles.insert(*module);
     return SUCCESS;
