@@ -50,8 +50,17 @@ pub struct Report {
 
 /// Runs every case of `cases`, several at a time.
 pub fn run_cases(cases: impl Iterator<Item = Case>, factory: Factory<'_>) -> Report {
-    let cases: Vec<Case> = cases.collect();
-    let cases: Vec<CaseResult> = cases.par_iter().map(|case| run_case(case, factory)).collect();
+    run_cases_watched(&cases.collect::<Vec<_>>(), factory, &|| ())
+}
+
+/// [`run_cases`], with a word to `done` after each.
+pub fn run_cases_watched(cases: &[Case], factory: Factory<'_>, done: &(dyn Fn() + Sync)) -> Report {
+    let run = |case| {
+        let result = run_case(case, factory);
+        done();
+        result
+    };
+    let cases: Vec<CaseResult> = cases.par_iter().map(run).collect();
     let passed = cases.iter().filter(|case| case.passed).count();
     let device = factory(&StateLayout::default(), Precision::F32, Kernels::Auto)
         .map_or_else(|e| e.to_string(), |d| d.name());

@@ -1,6 +1,7 @@
 //! `rir check`: the table of cases on a device.
 
-use rir::check::{Case, OPERATIONS, Report, Rows, operations_without_rows, run_cases, table};
+use indicatif::ProgressBar;
+use rir::check::{Case, OPERATIONS, Report, Rows, operations_without_rows, run_cases_watched, table};
 use rir::device::cuda::{Kernels, Options};
 use rir::device::select::Choice;
 use rir::error::{Error, Result};
@@ -45,8 +46,12 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         (Some(wanted), Some(kernels)) => wanted.of(&case.op) == kernels,
         _ => true,
     };
-    let cases = table(rows, args.filter.as_deref()).filter(wanted);
-    let Report { device: name, cases: results, .. } = run_cases(cases, &open);
+    let cases: Vec<Case> = table(rows, args.filter.as_deref()).filter(wanted).collect();
+    // Drawn only where stderr is a terminal.
+    let bar = ProgressBar::new(cases.len() as u64);
+    let report = run_cases_watched(&cases, &open, &|| bar.inc(1));
+    bar.finish_and_clear();
+    let Report { device: name, cases: results, .. } = report;
     if results.is_empty() {
         let filter = args.filter.unwrap_or_default();
         return Err(Error::usage(format!(

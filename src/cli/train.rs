@@ -105,6 +105,12 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let device = args.machine.prepare(args.precision.unwrap_or(Precision::F32))?;
+    if device.choice == Choice::Emu && !args.quiet {
+        eprintln!(
+            "warning: emu checks every memory access and takes about a second for a step of a tiny network; cpu is \
+             for training"
+        );
+    }
     let seeds = args.seeds;
     let json = args.json;
     let options = TrainOptions {
