@@ -2,7 +2,8 @@
 //!
 //! One file an operation holds its definition, shape rule, gradient rule and exact cost. The devices match
 //! exhaustively over [`Op`], so adding one makes the compiler list the places that need it: a kernel in
-//! `device/cpu/`, a definition in `check/reference/`, and a row in the table of cases.
+//! `device/cpu/`, one in `kernels/` with its launch in `device/cuda/launch/`, a definition in `check/reference/`, and a
+//! row in the table of cases.
 //!
 //! | operation | forward | gradients |
 //! |---|---|---|
