@@ -49,7 +49,8 @@ fn folder() -> &'static Path {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stand-in-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let compiler = option_env!("RIR_EMU_CXX").expect("the emulator was built");
+        let built = (option_env!("RIR_EMU_CXX"), option_env!("RIR_EMU_LIBRARY"));
+        let (Some(compiler), Some(library)) = built else { panic!("the emulator was not built") };
         let source = kernels.join("emu/driver");
         let compile = |source: PathBuf, object: &Path, flags: &[&str]| {
             let mut command = Command::new(compiler);
@@ -65,7 +66,7 @@ fn folder() -> &'static Path {
         // The name that cudarc asks for first; a real driver beside it is never looked for.
         let mut link = Command::new(compiler);
         link.args(["-shared", "-Wl,-Bsymbolic", "-o"]).arg(folder.join("libcuda.so"));
-        link.arg(&driver).arg(&extra).arg(option_env!("RIR_EMU_LIBRARY").expect("the emulator was built"));
+        link.arg(&driver).arg(&extra).arg(library);
         succeed(link.args(["-lpthread", "-ldl"]));
         folder
     })
