@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 const KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// A name for content: FNV-1a in 128 bits, each part preceded by its length.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key(u128);
 
 impl Key {

@@ -23,8 +23,14 @@ const KERNELS: [&str; 6] = [
 ];
 const KERNELS_GCC: [&str; 1] = ["-fno-tree-vectorize"];
 const KERNELS_CLANG: [&str; 3] = ["-fno-vectorize", "-fno-slp-vectorize", "-Wno-pass-failed"];
-const INSTRUMENT: [&str; 1] = ["-fsanitize=thread"];
-const INSTRUMENT_CLANG: [&str; 2] = ["-mllvm", "-tsan-instrument-read-before-write=1"];
+const INSTRUMENT_GCC: [&str; 3] = ["-fsanitize=thread", "--param", "tsan-distinguish-volatile=1"];
+const INSTRUMENT_CLANG: [&str; 5] = [
+    "-fsanitize=thread",
+    "-mllvm",
+    "-tsan-distinguish-volatile=1",
+    "-mllvm",
+    "-tsan-instrument-read-before-write=1",
+];
 const RUNTIME: [&str; 1] = ["-O2"];
 const SANITIZE: [&str; 3] =
     ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
@@ -39,21 +45,13 @@ pub fn build(kernels: &Path, families: &[Family], cache: &Cache, out: &Path) -> 
     if runtime.is_empty() {
         return Ok(Built::Not(None));
     }
-    let compiler = match Compiler::find(cache) {
+    let sanitize = std::env::var("RIR_EMU_SANITIZE").is_ok_and(|v| !v.is_empty() && v != "0");
+    let compiler = match Compiler::find(cache, sanitize) {
         Ok(compiler) => compiler,
         Err(reason) => {
             let said = format!("built without the emulator of CUDA kernels: {reason}; the rest of rir works");
             return Ok(Built::Not(Some(said)));
         }
-    };
-    let sanitize = std::env::var("RIR_EMU_SANITIZE").is_ok_and(|v| !v.is_empty() && v != "0");
-
-    let clang = compiler.tool.is_like_clang();
-    let per_compiler: &[&str] = if clang { &KERNELS_CLANG } else { &KERNELS_GCC };
-    let instrument: Vec<&str> = match (sanitize, clang) {
-        (true, _) => SANITIZE.to_vec(),
-        (false, true) => [&INSTRUMENT[..], &INSTRUMENT_CLANG].concat(),
-        (false, false) => INSTRUMENT.to_vec(),
     };
     let strings = |lists: &[&[&str]]| -> Vec<String> {
         lists.iter().flat_map(|flags| flags.iter()).map(|&flag| flag.to_owned()).collect()
@@ -63,9 +61,8 @@ pub fn build(kernels: &Path, families: &[Family], cache: &Cache, out: &Path) -> 
     let mut jobs: Vec<(PathBuf, Vec<String>)> = families
         .iter()
         .map(|family| {
-            let mut flags = strings(&[&LANGUAGE, &KERNELS, per_compiler, &instrument]);
-            flags.push(format!("-DRIR_FAMILY={}", family.id));
-            (family.path.clone(), flags)
+            let named = format!("-DRIR_FAMILY={}", family.id);
+            (family.path.clone(), compiler.kernels.iter().cloned().chain([named]).collect())
         })
         .collect();
     for source in runtime.into_iter().chain([registry]) {
@@ -76,15 +73,13 @@ pub fn build(kernels: &Path, families: &[Family], cache: &Cache, out: &Path) -> 
         .into_iter()
         .collect::<Result<Vec<_>, String>>()?;
     compiler.link(&objects, cache, out)?;
+    export(&compiler, families, &objects, out)?;
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=static=rir_emu");
     if sanitize {
         println!("cargo:rustc-cfg=rir_emu_sanitized");
         compiler.link_sanitizers()?;
     }
-    // For the test that links the emulator into a stand-in for the CUDA driver.
-    println!("cargo:rustc-env=RIR_EMU_CXX={}", compiler.tool.path().display());
-    println!("cargo:rustc-env=RIR_EMU_LIBRARY={}", out.join("librir_emu.a").display());
     println!("cargo:rustc-link-lib=dylib={}", if cfg!(target_os = "macos") { "c++" } else { "stdc++" });
     Ok(Built::Emulator)
 }
@@ -114,14 +109,38 @@ fn registry_text(families: &[Family], sanitize: bool) -> String {
     text
 }
 
+/// For the tests that compile kernels: the compiler, its flags, the whole emulator as a library, and its objects one by
+/// one, of which a kernel family's is named after it.
+fn export(compiler: &Compiler, families: &[Family], objects: &[PathBuf], out: &Path) -> Result<(), String> {
+    let folder = out.join("emulator-objects");
+    // What another build left there may be of a family that is gone.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+    let names = families.iter().map(|f| f.id.clone()).chain((0..).map(|n| format!("runtime-{n}")));
+    for (object, name) in objects.iter().zip(names) {
+        let copy = folder.join(name).with_extension("o");
+        std::fs::copy(object, &copy).map_err(|e| format!("cannot write {}: {e}", copy.display()))?;
+    }
+    let own = compiler.tool.args().iter().map(|arg| arg.to_string_lossy().into_owned());
+    let flags: Vec<String> = own.chain(compiler.kernels.iter().cloned()).collect();
+    println!("cargo:rustc-env=RIR_EMU_CXX={}", compiler.tool.path().display());
+    // Parted as Cargo parts the flags in CARGO_ENCODED_RUSTFLAGS: a flag may hold a space.
+    println!("cargo:rustc-env=RIR_EMU_FLAGS={}", flags.join("\u{1f}"));
+    println!("cargo:rustc-env=RIR_EMU_OBJECTS={}", folder.display());
+    println!("cargo:rustc-env=RIR_EMU_LIBRARY={}", out.join("librir_emu.a").display());
+    Ok(())
+}
+
 struct Compiler {
     tool: cc::Tool,
     version: Vec<u8>,
+    /// The flags of a kernel family, but for its name.
+    kernels: Vec<String>,
 }
 
 impl Compiler {
     /// The compiler that `CXX` or the system names, if it can compile C++20; else why not.
-    fn find(cache: &Cache) -> Result<Self, String> {
+    fn find(cache: &Cache, sanitize: bool) -> Result<Self, String> {
         let unix = std::env::var("CARGO_CFG_UNIX").is_ok();
         if !unix || std::env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|bits| bits != "64") {
             return Err("it runs on 64-bit Linux and macOS".to_owned());
@@ -143,14 +162,24 @@ impl Compiler {
                 format!("the C++ compiler {name} does not start ({e}); install g++ or clang++, or set CXX")
             })?
             .stdout;
-        let compiler = Self { tool, version };
+        let [per_compiler, instrument]: [&[&str]; 2] = match (sanitize, tool.is_like_clang()) {
+            (true, true) => [&KERNELS_CLANG, &SANITIZE],
+            (true, false) => [&KERNELS_GCC, &SANITIZE],
+            (false, true) => [&KERNELS_CLANG, &INSTRUMENT_CLANG],
+            (false, false) => [&KERNELS_GCC, &INSTRUMENT_GCC],
+        };
+        let flags = [&LANGUAGE[..], &KERNELS, per_compiler, instrument].concat();
+        let kernels = flags.into_iter().map(str::to_owned).collect();
+        let compiler = Self { tool, version, kernels };
         // A compiler may be there without its library, or be too old.
         let probe = cache.root().join("probe.cpp");
         let program = "#include <bit>\n#include <cmath>\n#include <vector>\nint probe() { return std::bit_width(3u); }\n";
         super::cache::write_if_changed(&probe, program.as_bytes())?;
-        compiler.object(&probe, &LANGUAGE.map(str::to_owned), cache.root(), cache).map_err(|said| {
+        compiler.object(&probe, &compiler.kernels, cache.root(), cache).map_err(|said| {
             let first = said.lines().find(|l| l.contains("error")).unwrap_or("").trim();
-            format!("the C++ compiler {name} cannot compile C++20 ({first}); install a newer g++ or clang++")
+            format!(
+                "the C++ compiler {name} cannot compile kernels ({first}); install a newer g++ or clang++"
+            )
         })?;
         Ok(compiler)
     }

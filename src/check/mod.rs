@@ -68,7 +68,7 @@ every_operation! {
 pub enum Rows {
     /// One row an operation, shape and precision.
     Plain,
-    /// One more for every form of its CUDA kernels; no f64.
+    /// One more for every form of its CUDA kernels, large products in their fast form alone; no f64.
     Kernels,
 }
 

@@ -26,6 +26,11 @@ fn images() -> Images {
 }
 
 fn device(options: Options) -> (CudaDevice, PlanId, StateLayout) {
+    seeded(9, options)
+}
+
+/// A device whose order of threads follows from `seed`.
+fn seeded(seed: u64, options: Options) -> (CudaDevice, PlanId, StateLayout) {
     let network_options = rir::nn::Options::new(rir::nn::Purpose::Train, BATCH, IMAGE, 5);
     let mut graph = training_graph(&network(Family::Rir, &[4, 6]), &network_options, Some(SGD));
     // Kept, so that their memory is not used again and they can be read after the step.
@@ -34,13 +39,20 @@ fn device(options: Options) -> (CudaDevice, PlanId, StateLayout) {
         graph.keep(name, graph::ValueId(value));
     }
     let layout = graph.state.clone();
-    let mut device = crate::open(&layout, Precision::F32, 9, options).unwrap();
+    let mut device = crate::open(&layout, Precision::F32, seed, options).unwrap();
     for (i, values) in initial_parameters(&layout, 3).into_iter().enumerate() {
         device.write_state(Region::Parameters, i, &values).unwrap();
     }
     let fused = graph::fuse(graph::lower(&graph, Precision::F32).unwrap(), Fusions::ALL).unwrap();
     let id = device.load(graph::plan(&fused, &device.scratch())).unwrap();
     (device, id, layout)
+}
+
+/// What else a step changes.
+fn momentum_and_running(device: &mut CudaDevice, layout: &StateLayout) -> Vec<Vec<f64>> {
+    let regions = [(Region::Momentum, layout.parameters.len()), (Region::Running, layout.running.len())];
+    let each = regions.into_iter().flat_map(|(region, count)| (0..count).map(move |i| (region, i)));
+    each.map(|(region, i)| device.read_state(region, i).unwrap()).collect()
 }
 
 fn parameters(device: &mut CudaDevice, layout: &StateLayout) -> Vec<Vec<f64>> {
@@ -56,7 +68,7 @@ fn submit(device: &mut CudaDevice, id: PlanId, epoch: u32, step: usize, learning
 }
 
 #[test]
-fn the_device_draws_the_same_pixels_as_the_host() {
+pub fn the_device_draws_the_same_pixels_as_the_host() {
     let images = Arc::new(images());
     let augments = [
         Augment::NONE,
@@ -90,9 +102,15 @@ fn device_result(device: &CudaDevice, id: PlanId, name: &str) -> graph::ValueId 
 
 /// Six steps over two epochs; with whatever changes from step to step.
 fn run(options: Options, rates: [f64; 6]) -> (Vec<StepReport>, Vec<Vec<f64>>) {
+    run_on(device(options), rates)
+}
+
+fn run_on(
+    (mut device, id, layout): (CudaDevice, PlanId, StateLayout),
+    rates: [f64; 6],
+) -> (Vec<StepReport>, Vec<Vec<f64>>) {
     let images = images();
     let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
-    let (mut device, id, layout) = device(options);
     device.hold(&images, &normaliser, Augment { pad: 1, flip: true, border: Border::Zero }).unwrap();
     let mut reports = Vec::new();
     for (i, rate) in rates.into_iter().enumerate() {
@@ -110,9 +128,16 @@ fn a_replayed_step_is_the_step_launched_one_by_one() {
     assert_eq!((reports, state), run(Options { graph: false, ..Options::default() }, rates));
 }
 
+#[test]
+pub fn no_order_of_threads_changes_a_step() {
+    let rates = [0.1; 6];
+    let results = [9, 77].map(|seed| run_on(seeded(seed, Options::default()), rates));
+    assert_eq!(results[0], results[1]);
+}
+
 /// The learning rate is read from the device's memory by every replay: a captured argument would be frozen.
 #[test]
-fn the_learning_rate_changes_between_replays() {
+pub fn the_learning_rate_changes_between_replays() {
     let state = |rates| run(Options::default(), rates).1;
     let still = state([0.1, 0.0, 0.0, 0.0, 0.0, 0.0]);
     assert_eq!(still, state([0.1, 0.0, 0.0, 0.0, 0.0, 0.0]));
@@ -146,7 +171,7 @@ fn reports_are_those_of_steps_that_the_host_feeds() {
 
 /// The step whose loss explodes changes nothing, nor does any that was queued behind it.
 #[test]
-fn no_exploded_loss_reaches_the_state() {
+pub fn no_exploded_loss_reaches_the_state() {
     let images = images();
     let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
     let (mut device, id, layout) = device(Options::default());
@@ -155,14 +180,14 @@ fn no_exploded_loss_reaches_the_state() {
     let mut broken = device.read_state(Region::Parameters, 0).unwrap();
     broken[0] = f64::NAN;
     device.write_state(Region::Parameters, 0, &broken).unwrap();
-    let momentum = device.read_state(Region::Momentum, 1).unwrap();
+    let rest = momentum_and_running(&mut device, &layout);
     let before = parameters(&mut device, &layout);
     (1..4).for_each(|step| submit(&mut device, id, 0, step, 0.1));
     let reports = device.collect(Wait::ForAll).unwrap();
     assert!(reports[0].loss.is_finite() && reports[1..].iter().all(|r| r.loss.is_nan()), "{reports:?}");
     let bits = |state: Vec<Vec<f64>>| state.into_iter().flatten().map(f64::to_bits).collect::<Vec<_>>();
     assert_eq!(bits(parameters(&mut device, &layout)), bits(before));
-    assert_eq!(device.read_state(Region::Momentum, 1).unwrap(), momentum);
+    assert_eq!(momentum_and_running(&mut device, &layout), rest);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod common;
 mod fed;
 mod network;
+mod sources;
 mod table;
 
 use rir::device::Device;

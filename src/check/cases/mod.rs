@@ -67,6 +67,10 @@ pub enum Limit {
     },
 }
 
+/// Products of more terms run in a fast form alone. A naive kernel knows no tiles that a large one would fill, and on
+/// the emulator two geometries would take ten times as long as all else.
+const MOST_NAIVE_TERMS: usize = 1 << 22;
+
 /// One row of the table at one precision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
@@ -156,9 +160,23 @@ impl Case {
         if self.precision == Precision::F64 {
             return Vec::new();
         }
-        match kernels::forms(&self.op) {
-            [_] => vec![self],
-            forms => forms.iter().map(|&form| Self { kernels: Some(form), ..self.clone() }).collect(),
+        let forms = match kernels::forms(&self.op) {
+            [_] => return vec![self],
+            forms => forms.iter().copied(),
+        };
+        let large = self.terms() > MOST_NAIVE_TERMS;
+        let forms = forms.filter(|&form| !(large && form == Kernels::Naive));
+        forms.map(|form| Self { kernels: Some(form), ..self.clone() }).collect()
+    }
+
+    /// Terms of all sums of the first output together.
+    fn terms(&self) -> usize {
+        let inputs: Vec<Value> = self.inputs.iter().map(provisional).collect();
+        let outputs = self.op.operation().infer(&inputs.iter().collect::<Vec<_>>());
+        let elements = outputs.ok().and_then(|outputs| Some(outputs.first()?.0.elements())).unwrap_or(0);
+        match self.limit {
+            Limit::Sum(terms) => elements * terms,
+            Limit::Exact | Limit::Variance { .. } => elements,
         }
     }
 

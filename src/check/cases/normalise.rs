@@ -9,7 +9,7 @@ const SHAPES: [&[usize]; 8] = [
     &[1, 1, 1, 3],
     &[1, 7, 5, 10],
     &[2, 7, 5, 20],
-    &[3, 8, 8, 33],
+    &[3, 7, 5, 33], // two chunks of a reduction on cards, the second a short one
     &[2, 8, 8, 96],
     &[9, 16, 16, 10],
     &[5, 10],

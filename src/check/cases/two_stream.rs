@@ -8,7 +8,7 @@ const SHAPES: [[usize; 4]; 7] = [
     [1, 1, 1, 3],
     [1, 7, 5, 10],
     [2, 7, 5, 20],
-    [3, 4, 3, 33],
+    [3, 7, 5, 33], // two chunks of a reduction on cards, the second a short one
     [2, 8, 8, 96],
     [9, 16, 16, 10],
     [2, 2, 2, 384],

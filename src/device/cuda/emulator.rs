@@ -186,17 +186,23 @@ impl EmulatorDriver {
     }
 }
 
-/// The source line of a code address; the address itself where nothing is known of it.
+/// The source line of a code address; the address itself where nothing is known of it, as of libraries that were loaded
+/// after the first line was asked for. Of functions inlined into each other, the innermost that is a kernel's own: not
+/// the emulator's twin of an instruction or of a vector.
 fn source_line(site: u64) -> String {
-    let mut line = None;
+    let (mut innermost, mut own) = (None, None);
     // The call lies before the address that it returns to.
     backtrace::resolve((site - 1) as usize as *mut _, |symbol| {
-        if let (None, Some(file), Some(number)) = (&line, symbol.filename(), symbol.lineno()) {
-            let file = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-            line = Some(format!("{file}:{number}"));
+        let (Some(file), Some(number)) = (symbol.filename(), symbol.lineno()) else { return };
+        let name = file.file_name().unwrap_or(file.as_os_str());
+        let line = format!("{}:{number}", name.to_string_lossy());
+        let twin = name == "ptx.cuh" || file.parent().is_some_and(|folder| folder.ends_with("emu"));
+        innermost.get_or_insert_with(|| line.clone());
+        if !twin {
+            own.get_or_insert(line);
         }
     });
-    line.unwrap_or_else(|| format!("{site:#x}"))
+    own.or(innermost).unwrap_or_else(|| format!("{site:#x}"))
 }
 
 /// Spreads a number over 64 bits (the finaliser of SplitMix64; Steele, Lea and Flood, 2014).

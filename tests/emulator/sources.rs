@@ -1,0 +1,60 @@
+//! The tests in C++, of the emulator itself and of the kernels' index maths; and how a fault names its source.
+
+use std::path::Path;
+use std::process::Command;
+
+use rir::device::cuda::driver::Driver;
+use rir::device::cuda::emulator::EmulatorDriver;
+use rir::device::cuda::launch::{Launch, View};
+
+fn kernels() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels"))
+}
+
+/// What it printed is shown if it fails.
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
+    let [said, errors] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{command:?}: {}\n{said}\n{errors}", output.status);
+}
+
+#[test]
+fn the_emulator_holds_to_what_it_is_written_from() {
+    let sanitize: &[&str] = if cfg!(rir_emu_sanitized) { &["--sanitize"] } else { &[] };
+    succeed(
+        Command::new("sh")
+            .arg(kernels().join("emu/tests/run.sh"))
+            .args(sanitize)
+            .env("CXX", env!("RIR_EMU_CXX")),
+    );
+}
+
+#[test]
+fn the_index_maths_of_convolution_hold_by_brute_force() {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("index-maths");
+    let mut compile = Command::new(env!("RIR_EMU_CXX"));
+    compile.args(["-std=c++20", "-O1", "-I"]).arg(kernels()).arg(kernels().join("tests/index.cpp"));
+    succeed(compile.arg("-o").arg(&program));
+    succeed(&mut Command::new(program));
+}
+
+/// A read of 16 bytes is reported by the emulator's vector, inlined into the kernel's function: that one is named.
+#[test]
+#[cfg_attr(
+    rir_emu_sanitized,
+    ignore = "the vector is told apart by inlined frames, which sanitizers rearrange"
+)]
+fn a_fault_names_the_kernels_own_line() {
+    let mut driver = EmulatorDriver::new(1);
+    let memory = View { address: driver.allocate(256).unwrap(), bytes: 256 };
+    let stray = memory.address.0;
+    let mut launch = Launch::new("conv2d_tiled_32_f32").over([1; 3], [64, 1, 1]);
+    // `ForwardParams`: of its tensors only z may be touched, and x is read first.
+    let z = launch.writes(memory).0;
+    let addresses = [stray + 512, stray + 512, 0, 0, z, 0];
+    let extents = [1, 1, 1, 4, 4, 1, 1, 1, 1, 1, 0, 0_u32];
+    launch.params = [bytemuck::bytes_of(&addresses), bytemuck::bytes_of(&extents), &[0; 8]].concat();
+    let said = driver.launch(&launch).unwrap_err().to_string();
+    assert!(said.contains("reads 16 bytes") && said.contains("(tile.cuh:"), "{said}");
+}
