@@ -114,7 +114,7 @@ __device__ void report(const ReportParams& p) {
     if (!(loss <= p.exploded)) {
         p.state->halted = 1;
     }
-    StepOutcome& outcome = p.ring[p.step->slot];
+    volatile StepOutcome& outcome = p.ring[p.step->slot];
     outcome.loss = loss;
     outcome.correct = *p.correct;
     __threadfence_system();

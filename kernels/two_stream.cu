@@ -23,10 +23,10 @@ struct OuterParams {
     uint32_t width;     // W'
     uint32_t channels;  // C'
     uint32_t stride;
-    uint32_t copied;  // channels that are added
-    uint32_t from;    // the first of them in x
-    uint32_t to;      // the first of them in y
-    uint32_t padding;
+    uint32_t copied;       // channels that are added
+    uint32_t from;         // the first of them in x
+    uint32_t to;           // the first of them in y
+    uint32_t is_identity;  // x lies as y does
 };
 
 struct UpdateParams {
@@ -50,10 +50,14 @@ __device__ __forceinline__ float outer_term(const UpdateParams& p, uint64_t i) {
     if (x == nullptr) {
         return 0.0f;
     }
-    Place at = place_of(i, p.height, p.width, p.channels);
     if (outer.pair != nullptr) {
-        return outer.pair[at.channel] * load(x[i]) + outer.pair[p.channels + at.channel];
+        const uint32_t c = uint32_t(i % p.channels);
+        return outer.pair[c] * load(x[i]) + outer.pair[p.channels + c];
     }
+    if (outer.is_identity) {
+        return load(x[i]);
+    }
+    Place at = place_of(i, p.height, p.width, p.channels);
     if (at.channel < outer.to || at.channel >= outer.to + outer.copied) {
         return 0.0f;
     }

@@ -28,6 +28,9 @@ const LINES_PER_EPOCH: usize = 20;
 /// Steps that do not count for the speed: they load plans and fill caches.
 const WARM_UP_STEPS: usize = 5;
 
+/// Steps whose pace tells how long the next will take.
+const PACE_STEPS: usize = 50;
+
 /// A run under way.
 pub(super) struct Loop {
     pub folder: RunFolder,
@@ -102,6 +105,13 @@ impl Loop {
     fn feeder(&mut self) -> Result<Feeder> {
         let Config { recipe, seed, .. } = &self.config;
         if self.session.hold(&self.data.train, &self.normaliser, recipe.augment)? {
+            // Before the first step: memory that is short at the end of an epoch would cost the epoch.
+            for images in [Some(&self.data.test), self.data.validation.as_ref()].into_iter().flatten() {
+                let batch = self.evaluation_batch();
+                for size in [batch.min(images.len()), images.len() % batch] {
+                    self.session.reserve_evaluation(size)?;
+                }
+            }
             return Ok(Feeder::Device(Queue::new(*seed, self.data.train.len(), recipe.batch_size)));
         }
         self.loader().map(Feeder::Host)
@@ -126,7 +136,9 @@ impl Loop {
     /// Whether the time that is left is only just enough to evaluate and save.
     fn is_time_up(&self) -> bool {
         let Some(limit) = self.time_limit else { return false };
-        let pace = median(&self.step_seconds).unwrap_or(0.0) / self.config.recipe.batch_size as f64;
+        // Of late: sorting all of a long run's steps before each would take as long as a step.
+        let recent = &self.step_seconds[self.step_seconds.len().saturating_sub(PACE_STEPS)..];
+        let pace = median(recent).unwrap_or(0.0) / self.config.recipe.batch_size as f64;
         // Evaluation has no backward pass; half the time of training is a safe guess until one was timed.
         let guess = 0.5 * pace * self.data.test.len() as f64;
         let evaluation = self.evaluation_took.map_or(guess, |took| took.as_secs_f64());
@@ -256,9 +268,13 @@ impl Loop {
         Ok(())
     }
 
+    fn evaluation_batch(&self) -> usize {
+        self.config.recipe.batch_size.clamp(100, 500)
+    }
+
     fn measure(&mut self, images: &Arc<Images>) -> Result<Measured> {
         let began = Instant::now();
-        let batch = self.config.recipe.batch_size.clamp(100, 500);
+        let batch = self.evaluation_batch();
         let evaluation = evaluate(&mut self.session, images, &self.normaliser, batch)?;
         self.evaluation_took = Some(began.elapsed());
         Ok(Measured { loss: evaluation.loss, accuracy: evaluation.accuracy })

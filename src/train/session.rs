@@ -155,6 +155,17 @@ impl Session {
         }
     }
 
+    /// Makes room for evaluating a batch of this size.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub(super) fn reserve_evaluation(&mut self, batch: usize) -> Result<()> {
+        if batch > 0 {
+            self.plan(PlanKind::Evaluate, batch)?;
+        }
+        Ok(())
+    }
+
     /// Queues a step from the set that the device holds. Where a loss is not finite, or above 100, neither that step
     /// nor a later one changes the State.
     ///

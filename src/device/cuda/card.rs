@@ -303,7 +303,7 @@ impl Driver for CardDriver {
         })?;
         let Some(address) = address else {
             return Err(Error::device(format!(
-                "{}: {} of memory are needed, and {} are free; a smaller batch needs less",
+                "{}: {} of memory are needed, and {} are free; a smaller batch, model or data set needs less",
                 self.name,
                 gigabytes(bytes),
                 gigabytes(free)

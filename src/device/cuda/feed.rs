@@ -1,6 +1,7 @@
 //! Training from a set that lies on the card, without a stall: the set, the batch's indices, and the ring of outcomes.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 use std::time::Duration;
 
 use super::driver::Driver;
@@ -166,10 +167,15 @@ impl Report {
         while let Some(&step) = self.under_way.front() {
             let mut outcome = <StepOutcome as bytemuck::Zeroable>::zeroed();
             let place = self.ring.address.offset(slot(step) * size_of::<StepOutcome>());
-            driver.peek(place, bytemuck::bytes_of_mut(&mut outcome))?;
+            // Read first, since it is written last: what is read after it is of the same step.
+            driver.peek(
+                place.offset(offset_of!(StepOutcome, done)),
+                bytemuck::bytes_of_mut(&mut outcome.done),
+            )?;
             if outcome.done != step + 1 {
                 break;
             }
+            driver.peek(place, bytemuck::bytes_of_mut(&mut outcome))?;
             self.under_way.pop_front();
             let (loss, correct) = (f64::from(outcome.loss), outcome.correct as u64);
             reports.push(StepReport { step, loss, correct });

@@ -16,6 +16,9 @@ pub struct Architecture {
     pub ptx: bool,
 }
 
+/// Jetson Orin: machine code of the desktop's cards does not run on Tegra's.
+const ORIN: (i32, i32) = (8, 7);
+
 impl Architecture {
     /// Whether a card of `capability` runs it. Machine code runs on the same major capability from its own minor one
     /// up; PTX on everything from its own up.
@@ -24,6 +27,8 @@ impl Architecture {
             self.capability == capability
         } else if self.ptx {
             self.capability <= capability
+        } else if capability == ORIN {
+            self.capability == ORIN
         } else {
             self.capability.0 == capability.0 && self.capability.1 <= capability.1
         }

@@ -86,7 +86,16 @@ fn serves(card: &Card, installed: (i32, i32), images: &Images) -> std::result::R
             if needed.0 == 13 { " to version 580 or newer" } else { "" }
         ));
     }
-    if images.for_card(*capability).is_empty() {
+    let chosen = images.for_card(*capability);
+    // PTX needs a driver that knows its version: no older a release than the compiler's.
+    if chosen.iter().any(|image| image.architecture.ptx) && installed < images.toolkit {
+        return Err(format!(
+            "cuda:{ordinal}: {name} needs the kernels of this build as PTX, which a driver for release {}.{} cannot read: \
+             update NVIDIA's driver to one for {}.{}, or build with RIR_CUDA_ARCHS={major}{minor}",
+            installed.0, installed.1, images.toolkit.0, images.toolkit.1
+        ));
+    }
+    if chosen.is_empty() {
         return Err(format!(
             "cuda:{ordinal}: this build holds no kernels for {name} (compute capability {major}.{minor}): build again \
              without RIR_CUDA_ARCHS, or with one that includes {major}{minor}"

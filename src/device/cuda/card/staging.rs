@@ -6,21 +6,20 @@
 
 use cudarc::driver::{DriverError, result, sys};
 
-/// A quarter of a usual batch of images, so that filling one piece overlaps the copy of the one before.
-const PIECE: usize = 4 << 20;
-const PIECES: usize = 4;
-
-/// A ring of pieces of pinned memory.
-#[derive(Default)]
+/// Pinned memory that uploads pass through, by their size.
 pub(super) struct Staging {
-    pieces: Vec<Piece>,
-    next: usize,
+    /// A step's inputs and indices: as many pieces as steps may be under way, so that queuing a step does not wait for
+    /// those before it.
+    small: Ring,
+    /// All else. A piece is a quarter of a usual batch of images, so that filling one overlaps the copy of the one
+    /// before.
+    large: Ring,
 }
 
-struct Piece {
-    memory: *mut u8,
-    /// Recorded behind the last copy out of `memory`.
-    copied: sys::CUevent,
+impl Default for Staging {
+    fn default() -> Self {
+        Self { small: Ring::new(8 << 10, 128), large: Ring::new(4 << 20, 4) }
+    }
 }
 
 impl Staging {
@@ -35,11 +34,50 @@ impl Staging {
         bytes: &[u8],
         stream: sys::CUstream,
     ) -> Result<(), DriverError> {
+        let ring = if bytes.len() <= self.small.piece_bytes { &mut self.small } else { &mut self.large };
+        // SAFETY: the caller's promises are the ring's conditions.
+        unsafe { ring.upload(to, bytes, stream) }
+    }
+
+    /// Gives the memory back. Failures are of no interest: the card is being closed.
+    ///
+    /// # Safety
+    /// The context is current, and all copies are done or were given up.
+    pub(super) unsafe fn close(&mut self) {
+        for ring in [&mut self.small, &mut self.large] {
+            // SAFETY: the caller's promises are the ring's conditions.
+            unsafe { ring.close() };
+        }
+    }
+}
+
+/// A ring of pieces of pinned memory, each made when it is first needed.
+struct Ring {
+    piece_bytes: usize,
+    most: usize,
+    pieces: Vec<Piece>,
+    next: usize,
+}
+
+struct Piece {
+    memory: *mut u8,
+    /// Recorded behind the last copy out of `memory`.
+    copied: sys::CUevent,
+}
+
+impl Ring {
+    fn new(piece_bytes: usize, most: usize) -> Self {
+        Self { piece_bytes, most, pieces: Vec::new(), next: 0 }
+    }
+
+    /// # Safety
+    /// As [`Staging::upload`].
+    unsafe fn upload(&mut self, to: u64, bytes: &[u8], stream: sys::CUstream) -> Result<(), DriverError> {
         let mut to = to;
-        for part in bytes.chunks(PIECE) {
+        for part in bytes.chunks(self.piece_bytes) {
             // SAFETY: the context is current, as the caller promises.
             let piece = unsafe { self.free_piece()? };
-            // SAFETY: `memory` is PIECE bytes of pinned memory that no copy reads any more; `part` is no longer.
+            // SAFETY: `memory` is a piece of pinned memory that no copy reads any more; `part` is no longer.
             let staged = unsafe {
                 std::ptr::copy_nonoverlapping(part.as_ptr(), piece.memory, part.len());
                 std::slice::from_raw_parts(piece.memory, part.len())
@@ -60,11 +98,10 @@ impl Staging {
     /// The context is current.
     unsafe fn free_piece(&mut self) -> Result<&Piece, DriverError> {
         let n = self.next;
-        self.next = (n + 1) % PIECES;
         if n == self.pieces.len() {
             let flags = sys::CU_MEMHOSTALLOC_PORTABLE;
             // SAFETY: the context is current.
-            let memory = unsafe { result::malloc_host(PIECE, flags)? }.cast::<u8>();
+            let memory = unsafe { result::malloc_host(self.piece_bytes, flags)? }.cast::<u8>();
             let copied = match result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING) {
                 Ok(event) => event,
                 Err(e) => {
@@ -78,14 +115,13 @@ impl Staging {
             // SAFETY: an event of this ring, recorded by the upload that used this piece before.
             unsafe { result::event::synchronize(self.pieces[n].copied)? };
         }
+        self.next = (n + 1) % self.most;
         Ok(&self.pieces[n])
     }
 
-    /// Gives the memory back. Failures are of no interest: the card is being closed.
-    ///
     /// # Safety
-    /// The context is current, and all copies are done or were given up.
-    pub(super) unsafe fn close(&mut self) {
+    /// As [`Staging::close`].
+    unsafe fn close(&mut self) {
         for piece in self.pieces.drain(..) {
             // SAFETY: both are this ring's own, and no copy uses them.
             unsafe {

@@ -21,7 +21,7 @@ struct OuterParams {
     copied: u32,
     from: u32,
     to: u32,
-    padding: u32,
+    is_identity: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -59,9 +59,7 @@ pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Vec<Launch> {
         OuterParams { x: launch.may_read(site.maybe_input(4)), stride: 1, ..OuterParams::default() };
     match op.outer {
         Outer::None => {}
-        Outer::Identity => {
-            outer = OuterParams { height, width, channels, copied: channels, ..outer };
-        }
+        Outer::Identity => outer.is_identity = 1,
         Outer::Subsampled(s) => {
             let [_, height, width, channels] = site.input_image(4);
             let [stride, copied, from, to] = [s.stride, s.copied, s.from, s.to].map(extent);
