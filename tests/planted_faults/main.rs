@@ -134,6 +134,13 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], f: impl Fn(usize, &T) -> R + Sync)
 #[test]
 #[cfg_attr(rir_emu_sanitized, ignore = "the shared libraries are not built with sanitizers")]
 fn every_planted_fault_is_caught() {
+    // A test that catches a fault panics; that is told in one line, by the table.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panicked| {
+        if LIBRARY.with_borrow(Option::is_none) {
+            hook(panicked);
+        }
+    }));
     let faults = faults::all();
     let outcomes = in_parallel(&faults, plant);
     let mut table = String::new();
