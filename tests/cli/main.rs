@@ -41,10 +41,11 @@ impl Ran {
     }
 }
 
-/// `rir` with these arguments in `folder`, without a terminal, and with no data sets but the built-in one.
+/// `rir` with these arguments in `folder`, without a terminal or a card, and with no data sets but the built-in one.
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rir"));
     command.args(arguments).current_dir(folder).env("RIR_DATA", folder.join("no-data")).stdin(Stdio::null());
+    command.env("CUDA_VISIBLE_DEVICES", "");
     command
 }
 
