@@ -22,6 +22,17 @@ __device__ __forceinline__ uint64_t element_at(Place at, uint32_t height, uint32
     return ((at.image * height + at.row) * width + at.column) * channels + at.channel;
 }
 
+// The place of element i + 1 from that of element i, without a division.
+__device__ __forceinline__ void step_element(Place& at, uint32_t height, uint32_t width, uint32_t channels) {
+    if (++at.channel < channels) return;
+    at.channel = 0;
+    if (++at.column < width) return;
+    at.column = 0;
+    if (++at.row < height) return;
+    at.row = 0;
+    ++at.image;
+}
+
 // Elements whose mask bits share a byte: what one thread writes, so that no two threads share a byte.
 constexpr uint32_t MASK_ELEMENTS = 8;
 

@@ -42,22 +42,20 @@ struct UpdateParams {
     OuterParams outer;
 };
 
-// What the outer shortcut adds to element i.
+// What the outer shortcut adds to element i, which lies at `at`.
 template <typename T>
-__device__ __forceinline__ float outer_term(const UpdateParams& p, uint64_t i) {
+__device__ __forceinline__ float outer_term(const UpdateParams& p, uint64_t i, Place at) {
     const OuterParams& outer = p.outer;
     const T* x = static_cast<const T*>(outer.x);
     if (x == nullptr) {
         return 0.0f;
     }
     if (outer.pair != nullptr) {
-        const uint32_t c = uint32_t(i % p.channels);
-        return outer.pair[c] * load(x[i]) + outer.pair[p.channels + c];
+        return outer.pair[at.channel] * load(x[i]) + outer.pair[p.channels + at.channel];
     }
     if (outer.is_identity) {
         return load(x[i]);
     }
-    Place at = place_of(i, p.height, p.width, p.channels);
     if (at.channel < outer.to || at.channel >= outer.to + outer.copied) {
         return 0.0f;
     }
@@ -69,17 +67,19 @@ template <typename T>
 __device__ void two_stream_update(const UpdateParams& p) {
     const uint64_t bytes = (p.elements + MASK_ELEMENTS - 1) / MASK_ELEMENTS;
     for (uint64_t byte = grid_thread(); byte < bytes; byte += grid_threads()) {
+        const uint64_t first = byte * MASK_ELEMENTS;
+        const uint64_t left = p.elements - first;
+        const uint32_t count = left < MASK_ELEMENTS ? uint32_t(left) : MASK_ELEMENTS;
+        Place at = place_of(first, p.height, p.width, p.channels);
         uint32_t bits = 0;
-        for (uint32_t bit = 0; bit < MASK_ELEMENTS; ++bit) {
-            const uint64_t i = byte * MASK_ELEMENTS + bit;
-            if (i >= p.elements) {
-                break;
-            }
-            const uint32_t c = uint32_t(i % p.channels);
-            const float normalised = p.pair[c] * load(static_cast<const T*>(p.z)[i]) + p.pair[p.channels + c];
-            const T stored = store<T>(relu_of(normalised + outer_term<T>(p, i)));
+        for (uint32_t bit = 0; bit < count; ++bit) {
+            const uint64_t i = first + bit;
+            const float a = p.pair[at.channel], b = p.pair[p.channels + at.channel];
+            const float normalised = a * load(static_cast<const T*>(p.z)[i]) + b;
+            const T stored = store<T>(relu_of(normalised + outer_term<T>(p, i, at)));
             static_cast<T*>(p.y)[i] = stored;
             bits |= uint32_t(load(stored) > 0.0f) << bit;
+            step_element(at, p.height, p.width, p.channels);
         }
         p.mask[byte] = uint8_t(bits);
     }

@@ -124,8 +124,8 @@ fn loss() -> Vec<Fault> {
             FILE,
             &["softmax_cross_entropy/n5k3-smoothing/f32"],
         )
-        .find("(int32_t(k) == label ? 1.0 - smoothing : 0.0) + smoothing / classes")
-        .put("int32_t(k) == label ? 1.0 - smoothing : smoothing / (classes - 1)"),
+        .find("float(1.0 - smoothing + spread), float(spread)")
+        .put("float(1.0 - smoothing), float(smoothing / (classes - 1))"),
         Fault::rows(
             "no barrier before the threads' sums are added",
             FILE,

@@ -142,6 +142,14 @@ fn two_stream() -> Vec<Fault> {
         .find("at.channel - outer.to + outer.from}")
         .put("at.channel - outer.from + outer.to}"),
         Fault::rows(
+            "the place of the next element wraps one column late",
+            "layout.cuh",
+            &["two_stream_update/n1h7w5c10-halved/f32"],
+        )
+        .find("if (++at.column < width) return;")
+        .put("if (++at.column <= width) return;")
+        .of(&["two_stream"]),
+        Fault::rows(
             "the outer shortcut ignores its stride",
             FILE,
             &["two_stream_update/n1h7w5c10-halved/f32"],
