@@ -7,6 +7,16 @@
 #
 # Needs Python 3 with pip or venv, and about 600 MB. NVIDIA's licence for the CUDA toolkit applies to what it fetches.
 set -euo pipefail
+
+fail() { printf 'get-nvcc: %s\n' "$1" >&2; exit 1; }
+
+case "${1-}" in
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    -*) fail "unknown option $1: give a folder, or nothing" ;;
+esac
+[ $# -le 1 ] || fail "give one folder, or nothing"
+# As the caller means it, before this changes folders.
+folder=${1:+$(realpath -m -- "$1")}
 cd "$(dirname "$0")/.."
 
 cuda=13.0.88
@@ -16,9 +26,7 @@ wheels=(
     # To look at what it made.
     "nvidia-cuda-cuobjdump==13.2.*" "nvidia-cuda-nvdisasm==13.2.*"
 )
-folder=${1:-${CARGO_TARGET_DIR:-target}/cuda}
-
-fail() { printf 'get-nvcc: %s\n' "$1" >&2; exit 1; }
+folder=${folder:-${CARGO_TARGET_DIR:-target}/cuda}
 
 size() { du -sm "$folder" | cut -f1; }
 
@@ -27,14 +35,18 @@ if [ "$(cat "$folder/installed" 2>/dev/null)" = "$cuda" ] && "$folder/bin/nvcc" 
     exit 0
 fi
 
+if [ -e "$folder" ] && [ ! -e "$folder/installed" ] && [ -n "$(ls -A -- "$folder" 2>/dev/null || echo file)" ]; then
+    fail "$folder exists and is not of this script: give a new or an empty folder"
+fi
 case "$(uname -s) $(uname -m)" in
     "Linux x86_64" | "Linux aarch64") ;;
     *) fail "NVIDIA publishes nvcc for Linux on x86_64 and aarch64 alone, not for $(uname -s) on $(uname -m); without it rir works on the CPU" ;;
 esac
 command -v python3 >/dev/null || fail "python3 was not found: install Python 3, or install the CUDA toolkit and set NVCC"
 
-mkdir -p "$(dirname "$folder")"
-work=$(mktemp -d "$(dirname "$folder")/get-nvcc.XXXXXX")
+parent=$(dirname -- "$folder")
+mkdir -p -- "$parent" 2>/dev/null && work=$(mktemp -d "$parent/get-nvcc.XXXXXX" 2>/dev/null) ||
+    fail "cannot write to $parent: give another folder"
 trap 'rm -rf "$work"' EXIT
 if python3 -m pip --version >/dev/null 2>&1; then
     pip=(python3 -m pip)
@@ -56,8 +68,8 @@ chmod -R u+w "$tree"
 chmod +x "$tree"/bin/* "$tree"/nvvm/bin/*
 "$tree/bin/nvcc" --version >/dev/null || fail "nvcc was fetched but does not start: see its message above"
 
-rm -rf "$folder"
-mv "$tree" "$folder"
+rm -rf -- "$folder"
+mv -- "$tree" "$folder"
 # Last: the build looks at this file to see that there is something new.
 echo "$cuda" >"$folder/installed"
 echo "nvcc $cuda is in $folder ($(size) MB); the next cargo build compiles the kernels with it"

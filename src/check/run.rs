@@ -55,6 +55,9 @@ pub fn run_cases(cases: impl Iterator<Item = Case>, factory: Factory<'_>) -> Rep
 
 /// [`run_cases`], with a word to `done` after each.
 pub fn run_cases_watched(cases: &[Case], factory: Factory<'_>, done: &(dyn Fn() + Sync)) -> Report {
+    // Asked first: a device that fails on the way may not open again.
+    let device = factory(&StateLayout::default(), Precision::F32, Kernels::Auto)
+        .map_or_else(|e| e.to_string(), |d| d.name());
     let run = |case| {
         let result = run_case(case, factory);
         done();
@@ -62,8 +65,6 @@ pub fn run_cases_watched(cases: &[Case], factory: Factory<'_>, done: &(dyn Fn() 
     };
     let cases: Vec<CaseResult> = cases.par_iter().map(run).collect();
     let passed = cases.iter().filter(|case| case.passed).count();
-    let device = factory(&StateLayout::default(), Precision::F32, Kernels::Auto)
-        .map_or_else(|e| e.to_string(), |d| d.name());
     Report { device, passed, failed: cases.len() - passed, cases }
 }
 

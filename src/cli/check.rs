@@ -15,12 +15,14 @@ use super::setup::{Machine, Target};
 /// Check a device: every operation, over awkward shapes and every precision, against its definition in f64
 #[derive(clap::Args)]
 #[command(after_help = "The error of a row is |out - reference| / |reference|, on the same rounded inputs.
-Exit code 7 if a row is beyond its limit.
+Exit code 7 if a row is beyond its limit. On cuda and emu every form of kernel has its row, unless --kernels asks for one;
+a card takes one row at a time, and waits for each kernel.
 
 Examples:
   rir check
   rir check --filter conv2d
-  rir check --filter two_stream --json")]
+  rir check --filter two_stream --json
+  rir check --device emu --filter relu/")]
 pub struct Args {
     /// Only the cases whose name contains this; a whole name gives that one
     #[arg(long, value_name = "TEXT")]
@@ -64,7 +66,8 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     if results.is_empty() {
         let filter = args.filter.unwrap_or_default();
         return Err(Error::usage(format!(
-            "no case's name contains '{filter}'; rir check lists them, such as conv2d/... and two_stream_update/..."
+            "no case of this device, with these kernels, has a name that contains '{filter}'; rir check lists them, such \
+             as conv2d/... and two_stream_update/..."
         )));
     }
     let (total, failed) = (results.len(), results.iter().filter(|r| !r.passed).count());

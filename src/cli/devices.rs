@@ -27,12 +27,14 @@ struct Devices {
     cpu: Processor,
     /// `null` without a driver.
     cuda: Option<Vec<cuda::Card>>,
-    /// Why the cards could not be listed.
+    /// Why the cards could not be listed, or the first one not be used.
     cuda_error: Option<String>,
     /// What this build's kernels were compiled for; empty where it holds none.
     cuda_kernels: Vec<String>,
     /// Whether this build can run the kernels on the processor.
     emulator: bool,
+    /// What `--device auto` is.
+    auto: String,
 }
 
 #[derive(Serialize)]
@@ -43,12 +45,13 @@ struct Processor {
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let (cuda, cuda_error) = match cuda::cards() {
-        Ok(cards) => (cards, None),
+        Ok(cards) => (cards, cuda::check(0).err().map(|e| e.to_string())),
         Err(e) => (None, Some(e.to_string())),
     };
     let cpu = Processor { threads: rayon::current_num_threads(), features: features() };
     let emulator = cuda::check_emulator().is_ok();
-    let devices = Devices { cpu, cuda, cuda_error, cuda_kernels: architectures(), emulator };
+    let auto = Choice::Auto.resolve().to_string();
+    let devices = Devices { cpu, cuda, cuda_error, cuda_kernels: architectures(), emulator, auto };
     if args.json {
         return out.json(&devices);
     }
@@ -56,10 +59,9 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let plural = if *threads == 1 { "" } else { "s" };
     out.line(format_args!("cpu      {threads} thread{plural}; {}", features.join(", ")))?;
     match (&devices.cuda, &devices.cuda_error) {
-        (_, Some(e)) => out.line(format_args!("cuda     {e}"))?,
-        (None, None) => out.line("cuda     no driver (libcuda) is installed")?,
-        (Some(cards), None) if cards.is_empty() => out.line("cuda     the driver shows no card")?,
-        (Some(cards), None) => {
+        (None, None) => {}
+        (None, Some(e)) => out.line(format_args!("cuda     {e}"))?,
+        (Some(cards), _) => {
             for card in cards {
                 let (major, minor) = card.capability;
                 out.line(format_args!(
@@ -68,6 +70,9 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
                     card.name,
                     bytes(card.memory as u64)
                 ))?;
+            }
+            if let Some(e) = &devices.cuda_error {
+                out.line(format_args!("         {e}"))?;
             }
         }
     }
@@ -80,7 +85,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let emu =
         if emulator { "the CUDA kernels on the processor, for checking them" } else { "not in this build" };
     out.line(format_args!("emu      {emu}"))?;
-    out.line(format_args!("\n--device auto is {} here.", Choice::Auto.resolve()))
+    out.line(format_args!("\n--device auto is {} here.", devices.auto))
 }
 
 /// What this build's kernels were compiled for, such as `sm_90a`.

@@ -23,8 +23,8 @@ pub struct Machine {
     /// Launch every CUDA kernel by itself, not a whole step as one graph
     #[arg(long)]
     no_graph: bool,
-    /// Wait for every CUDA kernel: a fault then names its node
-    #[arg(long, requires = "no_graph")]
+    /// Wait for every CUDA kernel, launched by itself: a fault then names its node
+    #[arg(long)]
     sync: bool,
     /// Threads of the cpu [default: all]; no result depends on it
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -51,7 +51,11 @@ impl Machine {
 
     /// How CUDA kernels run.
     pub fn options(&self) -> Options {
-        Options { kernels: self.kernels.unwrap_or_default(), graph: !self.no_graph, sync: self.sync }
+        Options {
+            kernels: self.kernels.unwrap_or_default(),
+            graph: !self.no_graph && !self.sync,
+            sync: self.sync,
+        }
     }
 }
 

@@ -107,8 +107,8 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let device = args.machine.prepare(args.precision.unwrap_or(Precision::F32))?;
     if device.choice == Choice::Emu && !args.quiet {
         eprintln!(
-            "warning: emu checks every memory access and takes about a second for a step of a tiny network; cpu is \
-             for training"
+            "warning: emu checks every memory access: a step of a tiny network takes about a second, and so does the \
+             evaluation of a few images; cpu is for training"
         );
     }
     let seeds = args.seeds;

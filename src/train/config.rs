@@ -118,6 +118,11 @@ impl Config {
         toml::to_string(self).map_err(|e| Error::usage(format!("the configuration cannot be written: {e}")))
     }
 
+    /// Images that are evaluated at once.
+    pub fn evaluation_batch(&self) -> usize {
+        self.recipe.batch_size.clamp(100, 500)
+    }
+
     /// Which operations are fused.
     pub fn fusions(&self) -> Fusions {
         if self.fuse { Fusions::ALL } else { Fusions::NONE }

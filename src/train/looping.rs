@@ -38,6 +38,8 @@ pub(super) struct Loop {
     pub data: Prepared,
     pub normaliser: Arc<Normaliser>,
     pub session: Session,
+    /// Whether the device draws its batches from a set of its own.
+    pub is_fed: bool,
     pub metrics: Metrics,
     pub progress: Progress,
     pub stop: Stop,
@@ -52,8 +54,8 @@ pub(super) struct Loop {
     pub seconds_before: f64,
     /// When the last checkpoint was written.
     pub saved: Instant,
-    /// When the last line of metrics was written, or the steps after it began.
-    pub line_began: Instant,
+    /// Time of the steps since the last line of metrics.
+    pub line_seconds: f64,
     /// How long the last evaluation took.
     pub evaluation_took: Option<Duration>,
     /// Of each step of this process; of several that were reported together, their mean.
@@ -64,8 +66,19 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    /// Trains until the end or a stop.
-    pub fn run(mut self) -> Result<Summary> {
+    /// Trains until the end or a stop. Where the device fails, the error says how the run goes on.
+    pub fn run(self) -> Result<Summary> {
+        let folder = self.folder.path().display().to_string();
+        self.run_on().map_err(|e| match e.kind() {
+            Kind::Device => Error::new(
+                Kind::Device,
+                format!("{e}; the last checkpoint is good: continue with rir train --resume {folder}"),
+            ),
+            _ => e,
+        })
+    }
+
+    fn run_on(mut self) -> Result<Summary> {
         if self.position.step == 0 {
             self.save()?;
         }
@@ -102,16 +115,9 @@ impl Loop {
     }
 
     /// Batches from the position on: of the device's own set where it keeps one, else of a loader.
-    fn feeder(&mut self) -> Result<Feeder> {
-        let Config { recipe, seed, .. } = &self.config;
-        if self.session.hold(&self.data.train, &self.normaliser, recipe.augment)? {
-            // Before the first step: memory that is short at the end of an epoch would cost the epoch.
-            for images in [Some(&self.data.test), self.data.validation.as_ref()].into_iter().flatten() {
-                let batch = self.evaluation_batch();
-                for size in [batch.min(images.len()), images.len() % batch] {
-                    self.session.reserve_evaluation(size)?;
-                }
-            }
+    fn feeder(&self) -> Result<Feeder> {
+        if self.is_fed {
+            let Config { recipe, seed, .. } = &self.config;
             return Ok(Feeder::Device(Queue::new(*seed, self.data.train.len(), recipe.batch_size)));
         }
         self.loader().map(Feeder::Host)
@@ -176,14 +182,16 @@ impl Loop {
 
     /// Takes the outcomes of steps into the run's position and metrics.
     fn record(&mut self, reports: &[StepReport]) -> Result<()> {
-        if !reports.is_empty() {
-            let each = std::mem::take(&mut self.unreported).as_secs_f64() / reports.len() as f64;
-            self.step_seconds.extend(reports.iter().map(|_| each));
+        if reports.is_empty() {
+            return Ok(());
         }
-        reports.iter().try_for_each(|report| self.record_one(report))
+        let each = std::mem::take(&mut self.unreported).as_secs_f64() / reports.len() as f64;
+        self.step_seconds.extend(reports.iter().map(|_| each));
+        reports.iter().try_for_each(|report| self.record_one(report, each))
     }
 
-    fn record_one(&mut self, report: &StepReport) -> Result<()> {
+    fn record_one(&mut self, report: &StepReport, seconds: f64) -> Result<()> {
+        self.line_seconds += seconds;
         let rate = self.learning_rate(report.step);
         if !is_sane(report.loss) {
             return Err(self.diverged(report.loss, rate));
@@ -202,7 +210,7 @@ impl Loop {
         if self.position.step_in_epoch.is_multiple_of(every) || self.is_epoch_over() {
             line.map_or(Ok(()), |line| self.metrics.write(&line))?;
             self.position.line_sums = Sums::default();
-            self.line_began = Instant::now();
+            self.line_seconds = 0.0;
         }
         Ok(())
     }
@@ -218,7 +226,7 @@ impl Loop {
             train: sums.measured()?,
             test: None,
             validation: None,
-            images_per_second: Some(sums.images as f64 / self.line_began.elapsed().as_secs_f64()),
+            images_per_second: (self.line_seconds > 0.0).then(|| sums.images as f64 / self.line_seconds),
             seconds: self.seconds(),
         })
     }
@@ -258,7 +266,7 @@ impl Loop {
             best.save(&self.folder.best())?;
         }
         self.save()?;
-        self.line_began = Instant::now();
+        self.line_seconds = 0.0;
         Ok(())
     }
 
@@ -268,13 +276,9 @@ impl Loop {
         Ok(())
     }
 
-    fn evaluation_batch(&self) -> usize {
-        self.config.recipe.batch_size.clamp(100, 500)
-    }
-
     fn measure(&mut self, images: &Arc<Images>) -> Result<Measured> {
         let began = Instant::now();
-        let batch = self.evaluation_batch();
+        let batch = self.config.evaluation_batch();
         let evaluation = evaluate(&mut self.session, images, &self.normaliser, batch)?;
         self.evaluation_took = Some(began.elapsed());
         Ok(Measured { loss: evaluation.loss, accuracy: evaluation.accuracy })

@@ -60,8 +60,9 @@ pub(super) enum PlanKind {
     Evaluate,
 }
 
-/// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded.
-const LOADED_PLANS: usize = 4;
+/// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded. A run has five at most: training,
+/// and evaluation of test and validation images, by whole batches and the rest.
+const LOADED_PLANS: usize = 6;
 
 /// Whether a loss is one that training can go on from.
 pub(super) fn is_sane(loss: f64) -> bool {
@@ -164,6 +165,14 @@ impl Session {
             self.plan(PlanKind::Evaluate, batch)?;
         }
         Ok(())
+    }
+
+    /// Makes room for training steps on batches of this size.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub(super) fn reserve_training(&mut self, batch: usize) -> Result<()> {
+        self.plan(PlanKind::Train, batch).map(|_| ())
     }
 
     /// Queues a step from the set that the device holds. Where a loss is not finite, or above 100, neither that step

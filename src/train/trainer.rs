@@ -50,6 +50,8 @@ struct Start {
     data: Prepared,
     normaliser: Arc<Normaliser>,
     session: Session,
+    /// Whether the device draws its batches from a set of its own.
+    is_fed: bool,
     position: Position,
 }
 
@@ -75,6 +77,7 @@ impl Start {
         let mut session = open_session(&config, &data, environment)?;
         session.initialise(config.seed)?;
         let normaliser = data.normaliser(&config)?;
+        let is_fed = prepare_device(&mut session, &config, &data, &normaliser)?;
         let folder = folder()?;
         folder.write_config(&config)?;
         if data.split.chosen.is_some() || data.split.files.is_some() {
@@ -84,7 +87,7 @@ impl Start {
             // Best effort: one may lie there from a start that saved nothing.
             let _ = std::fs::remove_file(folder.split());
         }
-        Ok(Self { folder, config, data, normaliser, session, position: Position::default() })
+        Ok(Self { folder, config, data, normaliser, session, is_fed, position: Position::default() })
     }
 
     /// The run in `path`, where its checkpoint stands; at its first step where it has none yet.
@@ -125,12 +128,13 @@ impl Start {
         session.import(&checkpoint.tensors).map_err(place)?;
         session.import_momentum(&checkpoint.momentum).map_err(place)?;
         let normaliser = Arc::new(checkpoint.normaliser);
-        Ok(Self { folder, config, data, normaliser, session, position })
+        let is_fed = prepare_device(&mut session, &config, &data, &normaliser)?;
+        Ok(Self { folder, config, data, normaliser, session, is_fed, position })
     }
 
     /// Trains to the end, or until something stops the run.
     fn run(self, options: &TrainOptions, started: Instant) -> Result<Summary> {
-        let Self { folder, config, data, normaliser, session, position } = self;
+        let Self { folder, config, data, normaliser, session, is_fed, position } = self;
         let steps_per_epoch = data.train.len() / config.recipe.batch_size;
         let total = config.total_steps(steps_per_epoch);
         let progress = Progress::new(options.verbosity, position.step, total);
@@ -156,6 +160,7 @@ impl Start {
             data,
             normaliser,
             session,
+            is_fed,
             metrics,
             progress,
             stop: options.stop.clone(),
@@ -166,7 +171,7 @@ impl Start {
             started,
             seconds_before: position.seconds,
             saved: Instant::now(),
-            line_began: Instant::now(),
+            line_seconds: 0.0,
             evaluation_took: None,
             step_seconds: Vec::new(),
             unreported: Duration::ZERO,
@@ -188,6 +193,27 @@ fn open_session(config: &Config, data: &Prepared, environment: &Environment<'_>)
     };
     config.recipe.augment.check(data.train.height, data.train.width)?;
     Session::new(options, |layout, precision| (environment.open_device)(&config.device, layout, precision))
+}
+
+/// Puts the training set on the device, where it trains from one of its own, and makes room there for all that the run
+/// will do: memory that is short must show before the first step, and before there is a folder. Says whether it does.
+fn prepare_device(
+    session: &mut Session,
+    config: &Config,
+    data: &Prepared,
+    normaliser: &Normaliser,
+) -> Result<bool> {
+    if !session.hold(&data.train, normaliser, config.recipe.augment)? {
+        return Ok(false);
+    }
+    let batch = config.evaluation_batch();
+    for images in [Some(&data.test), data.validation.as_ref()].into_iter().flatten() {
+        for size in [batch.min(images.len()), images.len() % batch] {
+            session.reserve_evaluation(size)?;
+        }
+    }
+    session.reserve_training(config.recipe.batch_size)?;
+    Ok(true)
 }
 
 /// What a run calls its data: a name that means the same in every folder and whatever sets are there.

@@ -70,7 +70,9 @@ fn a_lost_card_leaves_the_last_checkpoint_good() {
     run(&short(&whole), NEVER).unwrap();
     let error = run(&short(&broken), 9).unwrap_err();
     assert_eq!(error.kind(), Kind::Device);
-    assert!(error.to_string().contains("the card was lost"), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("the card was lost"), "{said}");
+    assert!(said.ends_with(&format!("rir train --resume {}", broken.display())), "{said}");
     assert_eq!(checkpoint(&broken.join("checkpoint.safetensors")).info.step, 6);
     run(&resume(&broken), NEVER).unwrap();
     assert_same(&whole, &broken);

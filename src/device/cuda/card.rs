@@ -22,6 +22,7 @@ use super::driver::{Driver, Replay};
 use super::images::{Image, Images};
 use super::launch::{Address, Launch};
 use crate::error::{Error, Result};
+use crate::text::bytes as human;
 
 /// The driver of one card.
 pub struct CardDriver {
@@ -271,10 +272,6 @@ fn described(launch: &Launch) -> String {
     }
 }
 
-fn gigabytes(bytes: usize) -> String {
-    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
-}
-
 impl Driver for CardDriver {
     fn name(&self) -> String {
         self.name.clone()
@@ -290,7 +287,7 @@ impl Driver for CardDriver {
 
     fn allocate(&mut self, bytes: usize) -> Result<Address> {
         let stream = self.stream.cu_stream();
-        let what = format!("allocate {}", gigabytes(bytes));
+        let what = format!("allocate {}", human(bytes as u64));
         let (address, free) = self.call(&what, None, |_| {
             // SAFETY: the context is current; nobody has the address yet.
             match unsafe { result::malloc_sync(bytes.max(1)) } {
@@ -305,8 +302,8 @@ impl Driver for CardDriver {
             return Err(Error::device(format!(
                 "{}: {} of memory are needed, and {} are free; a smaller batch, model or data set needs less",
                 self.name,
-                gigabytes(bytes),
-                gigabytes(free)
+                human(bytes as u64),
+                human(free as u64)
             )));
         };
         self.allocations.insert(Address(address), bytes.max(1));

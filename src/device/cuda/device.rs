@@ -116,7 +116,7 @@ impl CudaDevice {
             // Activations, nearly all of a workspace, grow with the batch.
             let fits = (batch as u128 * free as u128 / needed as u128) as usize;
             let remedy = match fits {
-                0 => "not even one image fits".to_owned(),
+                0 => "not even one image fits: use a narrower model".to_owned(),
                 _ => format!("use a batch of at most {fits}"),
             };
             return Err(Error::device(format!(

@@ -58,14 +58,15 @@ pub(super) fn sentence(
 ) -> String {
     match (meaning, launch) {
         (Meaning::Refused, _) => format!("{card}: the CUDA driver refused to {what}: {words}"),
-        (Meaning::Faulted, Some(launch)) => format!("{card}: {launch} failed: {words}"),
+        (Meaning::Faulted, Some(launch)) => format!(
+            "{card}: {launch} failed: {words}; rir check --device emu runs its operation where every access is checked"
+        ),
         (Meaning::Faulted, None) => format!(
             "{card}: a kernel failed, seen when about to {what}: {words}; run again with --no-graph --sync, \
              which names the node and its kernel"
         ),
         (Meaning::Lost, _) => format!(
-            "{card}: the card was lost, seen when about to {what}: {words}; the last checkpoint is good: \
-             continue from it with --resume once nvidia-smi shows the card"
+            "{card}: the card was lost, seen when about to {what}: {words}; nvidia-smi shows whether it is back"
         ),
     }
 }
@@ -85,7 +86,7 @@ mod tests {
             said(Some("relu, kernel relu_f32"), Meaning::Faulted)
                 .contains("kernel relu_f32 failed: it broke")
         );
-        assert!(said(None, Meaning::Lost).contains("--resume"));
+        assert!(said(None, Meaning::Lost).contains("nvidia-smi"));
         assert!(said(None, Meaning::Refused).contains("refused to synchronise: it broke"));
     }
 }
