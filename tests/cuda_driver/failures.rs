@@ -73,7 +73,7 @@ with_driver! {
     fn too_little_memory("MEMORY" = "1073741824") {
         let mut card = open();
         let at = card.allocate(1 << 29).unwrap();
-        says(card.allocate(3 << 28), &["0.75 GiB of memory are needed", "0.50 GiB are free"]);
+        says(card.allocate(3 << 28), &["768.0 MiB of memory are needed", "512.0 MiB are free"]);
         card.free(at);
         card.allocate(3 << 28).unwrap();
     }
