@@ -131,19 +131,17 @@ impl CudaDevice {
     }
 
     fn stage(&mut self, view: View, dtype: DType, data: &[f64]) -> Result<()> {
-        let mut bytes = vec![0; view.bytes];
-        encode(&mut bytes, dtype, data);
-        self.driver.upload(view.address, &bytes)
+        let mut words = aligned(view.bytes);
+        let bytes = &mut bytemuck::cast_slice_mut(&mut words)[..view.bytes];
+        encode(bytes, dtype, data);
+        self.driver.upload(view.address, bytes)
     }
 
     fn fetch(&mut self, view: View, dtype: DType, elements: usize) -> Result<Vec<f64>> {
-        let mut bytes = vec![0; view.bytes];
-        self.driver.download(view.address, &mut bytes)?;
-        // Copied to memory that is aligned for every type.
-        let mut words = vec![0u64; bytes.len().div_ceil(8)];
-        let aligned = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()];
-        aligned.copy_from_slice(&bytes);
-        Ok(decode(aligned, dtype, elements))
+        let mut words = aligned(view.bytes);
+        let bytes = &mut bytemuck::cast_slice_mut(&mut words)[..view.bytes];
+        self.driver.download(view.address, bytes)?;
+        Ok(decode(bytes, dtype, elements))
     }
 
     fn state_view(&self, region: Region, index: usize) -> View {
@@ -186,6 +184,11 @@ impl CudaDevice {
             self.driver.free(step.samples.address);
         }
     }
+}
+
+/// Room for at least so many bytes, aligned for every storage type.
+fn aligned(bytes: usize) -> Vec<u64> {
+    vec![0; bytes.div_ceil(size_of::<u64>())]
 }
 
 impl Device for CudaDevice {
