@@ -34,7 +34,7 @@ pub struct Args {
     /// The batch's own statistics, and gradients; without it the running statistics
     #[arg(long)]
     train: bool,
-    /// f64, f32 or bf16
+    /// f64, which the cpu alone computes in, f32 or bf16
     #[arg(long, value_name = "P", default_value_t = Precision::F64)]
     precision: Precision,
     /// Run every operation by itself, as the network is written
