@@ -45,7 +45,7 @@ esac
 command -v python3 >/dev/null || fail "python3 was not found: install Python 3, or install the CUDA toolkit and set NVCC"
 
 parent=$(dirname -- "$folder")
-mkdir -p -- "$parent" 2>/dev/null && work=$(mktemp -d "$parent/get-nvcc.XXXXXX" 2>/dev/null) ||
+mkdir -p -- "$parent" 2>/dev/null && work=$(mktemp -d -p "$parent" 2>/dev/null) ||
     fail "cannot write to $parent: give another folder"
 trap 'rm -rf "$work"' EXIT
 if python3 -m pip --version >/dev/null 2>&1; then

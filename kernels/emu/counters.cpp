@@ -56,7 +56,7 @@ void Counters::finish(const Place& place, const WarpAccess& access) {
     ++total_->shared_accesses;
     // 32 banks of 4 bytes; lanes that want one word share it. Of 8 bytes a lane, half of the warp is served at a time,
     // and of 16 bytes a quarter, so that conflicts arise within those only
-    // (NVIDIA's GTC 2019 talk S9593; CUTLASS issue 328).
+    // (NVIDIA's GTC 2019 talk S9593).
     const uintptr_t width = std::max(place.bytes, BANK);
     const uint32_t together = uint32_t(BANKS * BANK / width);
     for (uint32_t first = 0; first < LANES; first += together) {
