@@ -26,6 +26,7 @@ fn count(op: Op, shapes: [[usize; 4]; 2]) -> Counters {
 }
 
 #[test]
+#[cfg_attr(rir_emu_sanitized, ignore = "with sanitizers the emulator does not see every access")]
 fn tiled_convolutions_have_no_bank_conflicts_and_use_whole_sectors() {
     let conv = Conv2d::same(3, 1);
     for channels in [32, 64, 96] {
