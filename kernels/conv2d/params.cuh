@@ -29,13 +29,20 @@ struct ForwardParams {
     uint32_t padding;
 };
 
-// dx = conv_transposed(dz, w) + E^T dz + addend.
+constexpr uint32_t MOST_BRANCHES = 2;
+
+// dx = conv_transposed(dz, w) + E^T dz + addend, then the gradient of the ReLU that made x, and the reductions of the
+// one or two batch norms before it.
 struct DataGradParams {
-    const void* dz;       // T [N P Q K]
-    const void* w;        // T [K R S C]
-    const void* addend;   // T [N H W C], or null: nothing is added
-    const uint8_t* mask;  // a bit an element of the addend, or null: all of it is added
-    void* dx;             // T [N H W C]
+    const void* dz;                     // T [N P Q K]
+    const void* w;                      // T [K R S C]
+    const void* addend;                 // T [N H W C], or null: nothing is added
+    const uint8_t* mask;                // a bit an element of the addend, or null: all of it is added
+    void* dx;                           // T [N H W C]; with a ReLU, its gradient g: 0 where the bit is not set
+    const uint8_t* relu;                // a bit an element of dx, or null: there is no ReLU, and none of what follows
+    const void* z[MOST_BRANCHES];       // T [N H W C], what each batch norm read; the second may be null
+    const float* stats[MOST_BRANCHES];  // [2, C] its mean and variance
+    float* partials;  // [tiles of rows, 1 + branches, C] sums of g, and of g (z - mean) of each branch; g as stored
     Extents e;
 };
 

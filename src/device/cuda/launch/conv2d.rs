@@ -117,6 +117,10 @@ struct DataGradParams {
     addend: Address,
     mask: Address,
     dx: Address,
+    relu: Address,
+    z: [Address; 2],
+    stats: [Address; 2],
+    partials: Address,
     extents: Extents,
 }
 
@@ -231,6 +235,10 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
         addend: launch.may_read(site.maybe_input(2)),
         mask: launch.may_read(site.maybe_input(3).filter(|_| op.addend == Addend::Masked)),
         dx: launch.writes(site.output(0)),
+        relu: Address(0),
+        z: [Address(0); 2],
+        stats: [Address(0); 2],
+        partials: Address(0),
         extents,
     };
     // A tiled kernel takes the pixels by their residues under the stride; the first class is the largest.
