@@ -33,4 +33,9 @@ __device__ __forceinline__ bool adds(const DataGradParams& p, uint64_t at) {
     return p.addend != nullptr && (p.mask == nullptr || mask_bit(p.mask, at));
 }
 
+// Whether the ReLU that made x let element `at` pass, so that its gradient does; where there is none, everything does.
+__device__ __forceinline__ bool passes(const DataGradParams& p, uint64_t at) {
+    return p.relu == nullptr || mask_bit(p.relu, at);
+}
+
 }  // namespace conv2d

@@ -86,7 +86,7 @@ __device__ void naive_data_grad(const DataGradParams& p) {
     if (adds(p, at)) {
         sum += load(static_cast<const T*>(p.addend)[at]);
     }
-    static_cast<T*>(p.dx)[at] = store<T>(sum);
+    static_cast<T*>(p.dx)[at] = store<T>(passes(p, at) ? sum : 0.0f);
 }
 
 template <typename T>

@@ -238,6 +238,16 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Vec<(f64, f64)>>
             want[1] = evaluate(&crate::ops::BatchStats.into(), &[stored], &context).remove(0);
             rules[1] = Limit::Sum(stored.shape.rows());
         }
+        Op::Conv2dDataGrad(grad) if grad.epilogue.branches() > 0 => {
+            let stored = &got.tensors[0];
+            let branches: Vec<&Tensor> = inputs[grad.first_of_epilogue() + 1..].iter().collect();
+            for (b, branch) in branches.chunks(2).enumerate() {
+                let sums = [stored, branch[0], branch[1]];
+                let sums = evaluate(&crate::ops::BatchNormReduce.into(), &sums, &context);
+                want.splice(1 + 2 * b..3 + 2 * b, sums);
+            }
+            rules[1..].fill(Limit::Sum(stored.shape.rows()));
+        }
         Op::TwoStreamUpdate(_) => {
             want[1].data = got.tensors[0].data.iter().map(|&y| f64::from(u8::from(y > 0.0))).collect();
             rules[1] = Limit::Exact;

@@ -125,7 +125,7 @@ impl Operation for Conv2d {
             return Err(shape_error("differentiate before fusing: a fused conv2d has no gradient rule"));
         }
         let (dz, x, w) = (back.dy()?, back.inputs[0], back.inputs[1]);
-        let data = Conv2dDataGrad { conv: *self, input: back.graph.shape(x).clone(), addend: Addend::None };
+        let data = Conv2dDataGrad::new(*self, back.graph.shape(x).clone());
         let weight = Conv2dWeightGrad { conv: *self, filter: back.graph.shape(w).clone() };
         Ok(vec![back.when_wanted(0, data.into(), &[dz, w])?, back.when_wanted(1, weight.into(), &[x, dz])?])
     }
@@ -152,10 +152,36 @@ pub enum Addend {
     Masked,
 }
 
-/// `dx = conv_transposed(dz, w) + E^T dz (+ addend)`.
+/// What happens to an element of the data gradient after its addend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GradEpilogue {
+    /// It is stored.
+    #[default]
+    None,
+    /// The gradient of the ReLU that made x: it is stored where the mask's bit is set, else 0 is; and, as stored, it
+    /// enters the reductions of the batch norm before that ReLU.
+    Relu {
+        /// One g feeds the batch norms of a block's last layer and of its projection: three different reductions.
+        projected: bool,
+    },
+}
+
+impl GradEpilogue {
+    /// How many batch norms have reductions here.
+    pub fn branches(self) -> usize {
+        match self {
+            GradEpilogue::None => 0,
+            GradEpilogue::Relu { projected } => 1 + usize::from(projected),
+        }
+    }
+}
+
+/// `dx = conv_transposed(dz, w) + E^T dz (+ addend)`, then its epilogue.
 ///
 /// Inputs: dz [N P Q K], w [K R S C]; with [`Addend::Tensor`] one [N H W C]; with [`Addend::Masked`] dy [N H W C] and
-/// its mask.
+/// its mask; with [`GradEpilogue::Relu`] ReLU's mask, then z [N H W C] and statistics [2 C] of each batch norm.
+/// Outputs: dx [N H W C]; with [`GradEpilogue::Relu`] g in its place, then `sum g` and `sum g * zhat`, `[C]`, of each
+/// batch norm: the gradients of its shift and its scale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conv2dDataGrad {
     /// The forward convolution.
@@ -164,9 +190,23 @@ pub struct Conv2dDataGrad {
     pub input: Shape,
     /// What else is added.
     pub addend: Addend,
+    /// What is done with dx before it is stored.
+    pub epilogue: GradEpilogue,
 }
 
 impl Conv2dDataGrad {
+    /// The gradient of a convolution of an input of these extents, and nothing else.
+    pub fn new(conv: Conv2d, input: Shape) -> Self {
+        Self { conv, input, addend: Addend::None, epilogue: GradEpilogue::None }
+    }
+    /// Which input is ReLU's mask, where there is one: those of the epilogue follow those of the addend.
+    pub fn first_of_epilogue(&self) -> usize {
+        2 + match self.addend {
+            Addend::None => 0,
+            Addend::Tensor => 1,
+            Addend::Masked => 2,
+        }
+    }
     /// The transpose of E, as the operation of its own that it is before fusion.
     pub fn shortcut_backward(&self, channels: usize, copied: usize) -> ShortcutBackward {
         let shortcut = Shortcut::new(self.conv.stride, channels, copied);
@@ -179,27 +219,47 @@ impl Operation for Conv2dDataGrad {
         "conv2d_data_grad"
     }
     fn infer(&self, inputs: &[&Value]) -> Result<Vec<(Shape, Role)>> {
-        let extra = match self.addend {
-            Addend::None => 0,
-            Addend::Tensor => 1,
-            Addend::Masked => 2,
-        };
-        expect_inputs(inputs, 2 + extra)?;
+        let (first, branches) = (self.first_of_epilogue(), self.epilogue.branches());
+        expect_inputs(inputs, first + if branches > 0 { 1 + 2 * branches } else { 0 })?;
         let x = Value { shape: self.input.clone(), ..inputs[0].clone() };
         let z = Conv2d { epilogue: Epilogue::None, ..self.conv }.output(&x, inputs[1])?;
         expect_shape(inputs[0], &z, "dz")?;
-        for addend in &inputs[2..] {
+        for addend in &inputs[2..first] {
             expect_shape(addend, &self.input, "the addend")?;
         }
-        Ok(vec![(self.input.clone(), Role::Activation)])
+        let c = self.input.channels();
+        if let Some((relu, batch_norms)) = inputs[first..].split_first() {
+            expect_shape(relu, &self.input, "ReLU's mask")?;
+            for batch_norm in batch_norms.chunks(2) {
+                expect_shape(batch_norm[0], &self.input, "the batch norm's z")?;
+                expect_shape(batch_norm[1], &[2, c].into(), "the statistics")?;
+            }
+        }
+        let sums = vec![([c].into(), Role::Exact); 2 * branches];
+        Ok([vec![(self.input.clone(), Role::Activation)], sums].concat())
     }
-    fn input_roles(&self, inputs: &[&Value]) -> Vec<Role> {
-        let roles = [Role::Activation, Role::Activation, Role::Activation, Role::Mask];
-        roles[..inputs.len()].to_vec()
+    fn input_roles(&self, _: &[&Value]) -> Vec<Role> {
+        use Role::{Activation, Exact, Mask};
+        let addend: &[Role] = match self.addend {
+            Addend::None => &[],
+            Addend::Tensor => &[Activation],
+            Addend::Masked => &[Activation, Mask],
+        };
+        let epilogue: &[Role] = match self.epilogue {
+            GradEpilogue::None => &[],
+            GradEpilogue::Relu { projected: false } => &[Mask, Activation, Exact],
+            GradEpilogue::Relu { projected: true } => &[Mask, Activation, Exact, Activation, Exact],
+        };
+        [&[Activation, Activation], addend, epilogue].concat()
     }
     fn flops(&self, inputs: &[&Value], outputs: &[&Value]) -> u64 {
         let added = if self.addend == Addend::None { 0 } else { elements(outputs[0]) };
-        2 * multiply_adds(inputs[0], inputs[1]) + identity_adds(inputs[0], self.conv.identity) + added
+        let reduced = match self.epilogue.branches() as u64 {
+            0 => 0,
+            branches => super::two_stream::reduction_flops(outputs[0], branches),
+        };
+        let epilogue = added + reduced;
+        2 * multiply_adds(inputs[0], inputs[1]) + identity_adds(inputs[0], self.conv.identity) + epilogue
     }
 }
 

@@ -35,7 +35,7 @@ pub mod two_stream;
 
 pub use add::Add;
 pub use batch_norm::{BatchNorm, BatchNormBackward, BatchNormReduce, BatchStats, EPSILON, UpdateRunning};
-pub use conv2d::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue};
+pub use conv2d::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue};
 pub use fold::{FoldBatchNorm, ScaleShift};
 pub use layout::{Cast, Fill, Reshape};
 pub use linear::{BiasGrad, Linear, LinearDataGrad, LinearWeightGrad};

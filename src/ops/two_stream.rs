@@ -94,6 +94,11 @@ impl Operation for TwoStreamUpdate {
     }
 }
 
+/// Sum g; for each batch norm subtract the mean, times g, sum (the inverse deviation multiplies the sums).
+pub(super) fn reduction_flops(g: &Value, branches: u64) -> u64 {
+    elements(g) * (1 + 3 * branches)
+}
+
 /// The reductions of the backward pass, with `g = dy` where the mask is set, else 0.
 ///
 /// Inputs: dy, mask, z, statistics; where `projected` also zp and its statistics. Outputs, `[C]` each: `sum g` and
@@ -104,25 +109,17 @@ pub struct TwoStreamReduce {
     pub projected: bool,
 }
 
-fn masked(inputs: &[&Value], projection: Option<usize>) -> Result<[usize; 4]> {
-    let shape = &inputs[0].shape;
-    expect_shape(inputs[1], shape, "the mask")?;
-    expect_shape(inputs[2], shape, "z")?;
-    if let Some(i) = projection {
-        expect_shape(inputs[i], shape, "the projection")?;
-    }
-    nhwc(inputs[0], "dy")
-}
-
 impl Operation for TwoStreamReduce {
     fn name(&self) -> &'static str {
         "two_stream_reduce"
     }
     fn infer(&self, inputs: &[&Value]) -> Result<Vec<(Shape, Role)>> {
         expect_inputs(inputs, if self.projected { 6 } else { 4 })?;
-        let [_, _, _, c] = masked(inputs, self.projected.then_some(4))?;
-        for stats in inputs[3..].iter().step_by(2) {
-            expect_shape(stats, &[2, c].into(), "the statistics")?;
+        let [_, _, _, c] = nhwc(inputs[0], "dy")?;
+        expect_shape(inputs[1], &inputs[0].shape, "the mask")?;
+        for branch in inputs[2..].chunks(2) {
+            expect_shape(branch[0], &inputs[0].shape, "z")?;
+            expect_shape(branch[1], &[2, c].into(), "the statistics")?;
         }
         Ok(vec![([c].into(), Role::Exact); if self.projected { 4 } else { 2 }])
     }
@@ -131,18 +128,27 @@ impl Operation for TwoStreamReduce {
         [Activation, Mask, Activation, Exact, Activation, Exact][..inputs.len()].to_vec()
     }
     fn flops(&self, inputs: &[&Value], _: &[&Value]) -> u64 {
-        elements(inputs[0]) * if self.projected { 7 } else { 4 }
+        reduction_flops(inputs[0], 1 + u64::from(self.projected))
     }
 }
 
-/// One apply pass `dz = a*g + b*z + c` of one or two batch norms, with the same masked g.
+/// One apply pass `dz = a (g - dshift / M) + b (z - mean)` of one or two batch norms, with the same g.
 ///
-/// Inputs: dy, mask, then z, statistics, scale, dshift, dscale; where `projected` the same five of the projection.
-/// Outputs: dz; where `projected` also dzp.
+/// Inputs: dy and the mask, or g where not `masked`; then z, statistics, scale, dshift, dscale; where `projected` the
+/// same five of the projection. Outputs: dz; where `projected` also dzp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoStreamBackward {
     /// Also differentiates the projection's batch norm.
     pub projected: bool,
+    /// Masks dy on the fly; else it reads a g that was masked before.
+    pub masked: bool,
+}
+
+impl TwoStreamBackward {
+    /// Which input is the first batch norm's z.
+    pub fn first_branch(self) -> usize {
+        1 + usize::from(self.masked)
+    }
 }
 
 impl Operation for TwoStreamBackward {
@@ -150,9 +156,14 @@ impl Operation for TwoStreamBackward {
         "two_stream_backward"
     }
     fn infer(&self, inputs: &[&Value]) -> Result<Vec<(Shape, Role)>> {
-        expect_inputs(inputs, if self.projected { 12 } else { 7 })?;
-        masked(inputs, self.projected.then_some(7))?;
-        for branch in inputs[2..].chunks(5) {
+        let first = self.first_branch();
+        expect_inputs(inputs, first + if self.projected { 10 } else { 5 })?;
+        nhwc(inputs[0], "dy")?;
+        for mask in &inputs[1..first] {
+            expect_shape(mask, &inputs[0].shape, "the mask")?;
+        }
+        for branch in inputs[first..].chunks(5) {
+            expect_shape(branch[0], &inputs[0].shape, "z")?;
             normalised(branch[0], &branch[1..])?;
         }
         let dz = (inputs[0].shape.clone(), Role::Activation);
@@ -160,7 +171,8 @@ impl Operation for TwoStreamBackward {
     }
     fn input_roles(&self, inputs: &[&Value]) -> Vec<Role> {
         let branch = [Role::Activation, Role::Exact, Role::Exact, Role::Exact, Role::Exact];
-        [[Role::Activation, Role::Mask].as_slice(), &branch, &branch].concat()[..inputs.len()].to_vec()
+        let g = &[Role::Activation, Role::Mask][..self.first_branch()];
+        [g, &branch, &branch].concat()[..inputs.len()].to_vec()
     }
     fn flops(&self, inputs: &[&Value], outputs: &[&Value]) -> u64 {
         4 * elements(inputs[0]) * outputs.len() as u64

@@ -2,7 +2,7 @@
 
 use super::{Fill, Row, activation};
 use crate::graph::Shape;
-use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue};
+use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue};
 
 /// A convolution's extents: image, filters, filter size, stride, padding.
 struct Geometry {
@@ -84,16 +84,25 @@ impl Geometry {
         }
         row.sums(self.size * self.size * self.image[3])
     }
-    fn data_grad(&self, identity: usize, addend: Addend) -> Row {
+    fn data_grad(&self, identity: usize, addend: Addend, epilogue: GradEpilogue) -> Row {
         let conv = Conv2d { identity, ..self.conv };
-        let op = Conv2dDataGrad { conv, input: self.image.into(), addend };
+        let op = Conv2dDataGrad { conv, input: self.image.into(), addend, epilogue };
+        let branches = epilogue.branches();
         let (suffix, addends) = match addend {
             Addend::None => ("", vec![]),
             Addend::Tensor => ("-add", vec![Fill::Normal]),
             Addend::Masked => ("-masked", vec![Fill::Normal, Fill::Mask]),
         };
-        let row = Row::new(op, self.form(identity, suffix), [self.output(), self.filter()]);
-        let row = addends.into_iter().fold(row, |row, fill| row.with(self.image, fill));
+        let end = ["", "-relu", "-relu-projection"][branches];
+        let form = self.form(identity, &format!("{suffix}{end}"));
+        let row = Row::new(op, form, [self.output(), self.filter()]);
+        let mut row = addends.into_iter().fold(row, |row, fill| row.with(self.image, fill));
+        if branches > 0 {
+            row = row.with(self.image, Fill::Mask);
+        }
+        for _ in 0..branches {
+            row = row.with(self.image, Fill::Normal).with([2, self.image[3]], Fill::Statistics);
+        }
         row.sums(self.size * self.size * self.k)
     }
     fn weight_grad(&self) -> Row {
@@ -118,14 +127,26 @@ pub(super) fn rows() -> Vec<Row> {
     for geometry in &GEOMETRIES {
         for identity in geometry.identities() {
             rows.extend(epilogues.map(|epilogue| geometry.forward(identity, epilogue)));
-            rows.extend(
-                [Addend::None, Addend::Tensor, Addend::Masked].map(|a| geometry.data_grad(identity, a)),
-            );
+            let relu = |projected| GradEpilogue::Relu { projected };
+            // Every addend and every epilogue, if not each with each.
+            let ends = [
+                (Addend::None, GradEpilogue::None),
+                (Addend::Tensor, GradEpilogue::None),
+                (Addend::Masked, GradEpilogue::None),
+                (Addend::None, relu(false)),
+                (Addend::Tensor, relu(true)),
+                (Addend::Masked, relu(false)),
+            ];
+            rows.extend(ends.map(|(addend, end)| geometry.data_grad(identity, addend, end)));
         }
         rows.push(geometry.weight_grad());
     }
     // One image more than two of any tile's rows, so that a reduction over pixels takes several rounds.
     rows.push(same([9, 16, 16, 10], 20, 3, 1).weight_grad());
     rows.push(same([9, 16, 16, 10], 20, 3, 1).forward(5, Epilogue::Statistics));
+    for (addend, projected, stride) in [(Addend::None, false, 1), (Addend::Tensor, true, 1), (Addend::None, false, 2)] {
+        let geometry = same([9, 16, 16, 10], 20, 3, stride);
+        rows.push(geometry.data_grad(5, addend, GradEpilogue::Relu { projected }));
+    }
     rows
 }

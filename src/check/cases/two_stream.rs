@@ -59,19 +59,23 @@ pub(super) fn rows() -> Vec<Row> {
             let form = format!("{form}{suffix}");
             let mut reduce = Row::new(TwoStreamReduce { projected }, &form, [z.clone()]);
             reduce = reduce.with(z.clone(), Fill::Mask);
-            let mut backward = Row::new(TwoStreamBackward { projected }, &form, [z.clone()]);
-            backward = backward.with(z.clone(), Fill::Mask);
+            let backward = |masked, suffix: &str| {
+                let op = TwoStreamBackward { projected, masked };
+                let row = Row::new(op, format!("{form}{suffix}"), [z.clone()]);
+                let row = if masked { row.with(z.clone(), Fill::Mask) } else { row };
+                let sums = Fill::Scaled(m as f64);
+                (0..branches).fold(row, |row, _| {
+                    row.with(z.clone(), Fill::Normal)
+                        .with([2, c], Fill::Statistics)
+                        .with([c], Fill::Normal)
+                        .with([c], sums)
+                        .with([c], sums)
+                })
+            };
             for _ in 0..branches {
                 reduce = reduce.with(z.clone(), Fill::Normal).with([2, c], Fill::Statistics);
-                let sums = Fill::Scaled(m as f64);
-                backward = backward
-                    .with(z.clone(), Fill::Normal)
-                    .with([2, c], Fill::Statistics)
-                    .with([c], Fill::Normal)
-                    .with([c], sums)
-                    .with([c], sums);
             }
-            rows.extend([reduce.sums(m), backward]);
+            rows.extend([reduce.sums(m), backward(true, ""), backward(false, "-g")]);
         }
     }
     rows

@@ -4,7 +4,8 @@ use super::elementwise::{add, gate, relu};
 use super::normalise::{scale_shift, statistics};
 use super::{Context, Tensor};
 use crate::graph::{Role, Shape};
-use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue};
+use super::two_stream::reductions;
+use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue};
 
 /// Visits every pair of an input element and a filter element that meet, with the output element they add to, as
 /// offsets in memory: `x[n, p*stride + r - pad, q*stride + s - pad, c]`, `w[k, r, s, c]`, `z[n, p, q, k]`.
@@ -76,17 +77,26 @@ pub(super) fn forward(op: &Conv2d, inputs: &[&Tensor], context: &Context<'_>) ->
     }
 }
 
-/// `dx = conv_transposed(dz, W + E)`, then the addend.
-pub(super) fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor]) -> Tensor {
+/// `dx = conv_transposed(dz, W + E)`, then the addend, then the epilogue.
+pub(super) fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tensor> {
     let (dz, w) = (inputs[0], effective_filter(&op.conv, inputs[1]));
     let mut dx = Tensor::zeros(op.input.clone());
     products(&op.conv, &op.input, &w.shape, &dz.shape, |at_x, at_w, at_z| {
         dx.data[at_x] += dz.data[at_z] * w.data[at_w];
     });
-    match op.addend {
+    let dx = match op.addend {
         Addend::None => dx,
         Addend::Tensor => add(&[&dx, inputs[2]]),
         Addend::Masked => add(&[&dx, &gate(inputs[2], inputs[3])]),
+    };
+    match op.epilogue {
+        GradEpilogue::None => vec![dx],
+        GradEpilogue::Relu { .. } => {
+            let rest = &inputs[op.first_of_epilogue()..];
+            let g = gate(&dx, rest[0]);
+            let stored = g.clone().stored(context.precision.dtype(Role::Activation));
+            [vec![g], reductions(&stored, &rest[1..])].concat()
+        }
     }
 }
 

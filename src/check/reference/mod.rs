@@ -130,7 +130,7 @@ pub fn evaluate(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tenso
     let x = inputs;
     match op {
         Op::Conv2d(op) => convolution::forward(op, x, context),
-        Op::Conv2dDataGrad(op) => vec![convolution::data_grad(op, x)],
+        Op::Conv2dDataGrad(op) => convolution::data_grad(op, x, context),
         Op::Conv2dWeightGrad(op) => vec![convolution::weight_grad(op, x[0], x[1])],
         Op::BatchStats(_) => vec![normalise::statistics(x[0])],
         Op::BatchNorm(_) => vec![normalise::batch_norm(x)],
@@ -141,7 +141,7 @@ pub fn evaluate(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tenso
         Op::ScaleShift(_) => vec![normalise::scale_shift(x[0], x[1])],
         Op::TwoStreamUpdate(op) => two_stream::update(op, x).to_vec(),
         Op::TwoStreamReduce(_) => two_stream::reduce(x),
-        Op::TwoStreamBackward(_) => two_stream::backward(x),
+        Op::TwoStreamBackward(op) => two_stream::backward(op, x),
         Op::Shortcut(op) => vec![elementwise::shortcut(op, x[0])],
         Op::ShortcutBackward(op) => vec![elementwise::shortcut_backward(op, x[0])],
         Op::Relu(_) => vec![elementwise::relu(x[0])],

@@ -3,7 +3,7 @@
 use super::Tensor;
 use super::elementwise::{add, gate, relu, shortcut};
 use super::normalise::{self, batch_norm};
-use crate::ops::{Outer, TwoStreamUpdate};
+use crate::ops::{Outer, TwoStreamBackward, TwoStreamUpdate};
 
 /// `y = ReLU(batch_norm(z) + outer)` and the mask of `y > 0`.
 pub(super) fn update(op: &TwoStreamUpdate, inputs: &[&Tensor]) -> [Tensor; 2] {
@@ -22,12 +22,17 @@ pub(super) fn update(op: &TwoStreamUpdate, inputs: &[&Tensor]) -> [Tensor; 2] {
 /// The reductions of one batch norm, or of two with the same masked gradient. Inputs: dy, mask, then z and statistics
 /// of each.
 pub(super) fn reduce(inputs: &[&Tensor]) -> Vec<Tensor> {
-    let g = gate(inputs[0], inputs[1]);
-    inputs[2..].chunks(2).flat_map(|branch| normalise::reduce(&g, branch[0], branch[1])).collect()
+    reductions(&gate(inputs[0], inputs[1]), &inputs[2..])
 }
 
-/// The gradient of one batch norm, or of two. Inputs: dy, mask, then z, statistics, scale, dshift, dscale of each.
-pub(super) fn backward(inputs: &[&Tensor]) -> Vec<Tensor> {
-    let g = gate(inputs[0], inputs[1]);
-    inputs[2..].chunks(5).map(|branch| normalise::backward(&g, branch)).collect()
+/// `sum g` and `sum g * zhat` of every batch norm. Branches: z and statistics of each.
+pub(super) fn reductions(g: &Tensor, branches: &[&Tensor]) -> Vec<Tensor> {
+    branches.chunks(2).flat_map(|branch| normalise::reduce(g, branch[0], branch[1])).collect()
+}
+
+/// The gradient of one batch norm, or of two. Inputs: dy and mask, or g, then z, statistics, scale, dshift, dscale of
+/// each.
+pub(super) fn backward(op: &TwoStreamBackward, inputs: &[&Tensor]) -> Vec<Tensor> {
+    let g = if op.masked { gate(inputs[0], inputs[1]) } else { inputs[0].clone() };
+    inputs[op.first_branch()..].chunks(5).map(|branch| normalise::backward(&g, branch)).collect()
 }

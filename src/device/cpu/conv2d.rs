@@ -61,9 +61,9 @@ impl Product {
     }
 }
 
-/// Scratch elements of either direction: the packed filter, then each image's partial statistics [2 K].
-pub fn scratch_elements<T: Element>(e: &Extents, direction: Direction, batch: usize) -> usize {
-    Product::new::<T>(e, direction).packed_elements::<T::Acc>() + batch * 2 * e.output[2]
+/// Scratch elements of the packed filter. What each image adds to statistics or reductions follows it.
+pub fn packed_elements<T: Element>(e: &Extents, direction: Direction) -> usize {
+    Product::new::<T>(e, direction).packed_elements::<T::Acc>()
 }
 
 /// What a forward convolution reads and writes; what its epilogue does not use is empty.
@@ -80,7 +80,7 @@ pub struct Forward<'a, T: Element> {
     pub z: &'a mut [T],
     /// Mean and variance [2 K].
     pub stats: &'a mut [T::Acc],
-    /// [`scratch_elements`].
+    /// [`packed_elements`], and N x [2 K].
     pub scratch: &'a mut [T::Acc],
 }
 
@@ -150,19 +150,21 @@ pub struct DataGrad<'a, T: Element> {
     pub addend: &'a [T],
     /// Which elements of it are added: one bit an element.
     pub mask: &'a [u8],
+    /// Where the ReLU that made x passed: one bit an element of dx.
+    pub relu: &'a [u8],
     /// dx [N H W C].
     pub dx: &'a mut [T],
-    /// [`scratch_elements`].
-    pub scratch: &'a mut [T::Acc],
+    /// [`packed_elements`].
+    pub packed: &'a mut [T::Acc],
 }
 
-/// dx = conv_transposed(dz, w) + E^T dz (+ addend).
+/// dx = conv_transposed(dz, w) + E^T dz (+ addend); 0 where a ReLU's mask is not set.
 pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
     let [h, w, c] = e.input;
     let [p, q, k] = e.output;
     let (stride, identity) = (e.conv.stride, e.conv.identity);
     let product = Product::new::<T>(e, Direction::DataGrad);
-    let (packed, _) = d.scratch.split_at_mut(product.packed_elements::<T::Acc>());
+    let packed = d.packed;
     product.pack(d.w, packed);
 
     let images = product.images_a_task();
@@ -181,20 +183,25 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
                 let from = ((image * p + y / stride) * q + x / stride) * k + first;
                 row.iter_mut().zip(&dz[from..from + copied]).for_each(|(row, e)| *row += e.load());
             }
+            let mut gates = [0; MAX_WIDTH];
+            let gates = &mut gates[..row.len()];
             match addend {
                 Addend::None => {}
                 Addend::Tensor => {
                     row.iter_mut().zip(&d.addend[whole..]).for_each(|(row, a)| *row += a.load());
                 }
                 Addend::Masked => {
-                    let mut gates = [0; MAX_WIDTH];
-                    let gates = &mut gates[..row.len()];
                     mask::expand(d.mask, whole, gates);
                     for ((row, a), gate) in row.iter_mut().zip(&d.addend[whole..]).zip(&*gates) {
                         let a = a.load();
                         *row += if *gate != 0 { a } else { T::Acc::default() };
                     }
                 }
+            }
+            if !d.relu.is_empty() {
+                mask::expand(d.relu, whole, gates);
+                let closed = row.iter_mut().zip(&*gates).filter(|(_, gate)| **gate == 0);
+                closed.for_each(|(row, _)| *row = T::Acc::default());
             }
             dx.iter_mut().zip(&*row).for_each(|(dx, row)| *dx = T::store(*row));
         };

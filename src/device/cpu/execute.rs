@@ -9,7 +9,7 @@ use super::two_stream;
 use super::views::Views;
 use super::{classifier, elementwise};
 use crate::graph::{DType, Graph, Node, Role, ValueId};
-use crate::ops::{Cast, Conv2d, Op, Outer};
+use crate::ops::{Addend, Cast, Conv2d, Op, Outer};
 
 /// Height, width and channels of an N H W C value; other shapes count as rows of one pixel each.
 fn image(graph: &Graph, v: ValueId) -> [usize; 3] {
@@ -69,15 +69,22 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
     let rows = || node.inputs.first().map_or(0, |v| batch(graph, *v));
     size * match &node.op {
         Op::Conv2d(_) | Op::Conv2dDataGrad(_) => match conv_extents(graph, node) {
-            Some((e, n, Some(direction))) => match graph.value(node.inputs[0]).dtype {
-                DType::F64 => conv2d::scratch_elements::<f64>(&e, direction, n),
-                DType::Bf16 => conv2d::scratch_elements::<half::bf16>(&e, direction, n),
-                _ => conv2d::scratch_elements::<f32>(&e, direction, n),
-            },
+            Some((e, _, Some(direction))) => {
+                let filter = match graph.value(node.inputs[0]).dtype {
+                    DType::F64 => conv2d::packed_elements::<f64>(&e, direction),
+                    DType::Bf16 => conv2d::packed_elements::<half::bf16>(&e, direction),
+                    _ => conv2d::packed_elements::<f32>(&e, direction),
+                };
+                let sums = match &node.op {
+                    Op::Conv2dDataGrad(op) => two_stream::sums(op.epilogue.branches()),
+                    _ => 2,
+                };
+                filter + rows() * sums * graph.shape(node.outputs[0]).channels()
+            }
             _ => 0,
         },
         Op::BatchStats(_) | Op::BatchNormReduce(_) => rows() * 2 * channels(),
-        Op::TwoStreamReduce(op) => rows() * if op.projected { 3 } else { 2 } * channels(),
+        Op::TwoStreamReduce(op) => rows() * two_stream::sums(1 + usize::from(op.projected)) * channels(),
         _ => 0,
     }
 }
@@ -222,10 +229,24 @@ fn convolution<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
             conv2d::forward::<T>(&e, Forward { x, w, scale_shift, outer, z, stats, scratch });
         }
         Op::Conv2dDataGrad(op) => {
-            let dx = views.take(o[0]);
-            let (addend, mask) = (optional(views, i.get(2)), optional(views, i.get(3)));
+            let dx = views.take::<T>(o[0]);
+            let sums = o[1..].chunks(2).map(|v| [views.take(v[0]), views.take(v[1])]).collect();
+            let (addend, mask) = match op.addend {
+                Addend::None => (None, None),
+                Addend::Tensor => (i.get(2), None),
+                Addend::Masked => (i.get(2), i.get(3)),
+            };
+            let (addend, mask) = (optional(views, addend), optional(views, mask));
             let (dz, w) = (views.read(i[0]), views.read(i[1]));
-            conv2d::data_grad::<T>(&e, op.addend, DataGrad { dz, w, addend, mask, dx, scratch });
+            let epilogue = &i[op.first_of_epilogue()..];
+            let (packed, partials) =
+                scratch.split_at_mut(conv2d::packed_elements::<T>(&e, Direction::DataGrad));
+            let relu = optional(views, epilogue.first());
+            conv2d::data_grad(&e, op.addend, DataGrad { dz, w, addend, mask, relu, dx: &mut *dx, packed });
+            if let Some((_, batch_norms)) = epilogue.split_first() {
+                let mut branches = reductions::<T>(views, batch_norms, sums);
+                two_stream::reduce(dx, None, &mut branches, batch(graph, o[0]), partials);
+            }
         }
         _ => {
             let dw = views.take(o[0]);
@@ -296,22 +317,35 @@ fn two_stream<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
             two_stream::update(views.read(i[0]), &main, &outer, [n, h, w, c], y, mask);
         }
         Op::TwoStreamReduce(_) => {
-            let sums: Vec<[&mut [T::Acc]; 2]> =
-                o.chunks(2).map(|v| [views.take(v[0]), views.take(v[1])]).collect();
-            let mut branches: Vec<_> = (sums.into_iter().zip(i[2..].chunks(2)))
-                .map(|([dshift, dscale], v)| {
-                    let (z, stats) = (views.read::<T>(v[0]), views.read(v[1]));
-                    two_stream::Reduction { z, stats, dshift, dscale }
-                })
-                .collect();
-            two_stream::reduce(views.read(i[0]), views.read(i[1]), &mut branches, n, scratch);
+            let sums = o.chunks(2).map(|v| [views.take(v[0]), views.take(v[1])]).collect();
+            let mut branches = reductions::<T>(views, &i[2..], sums);
+            two_stream::reduce(views.read(i[0]), Some(views.read(i[1])), &mut branches, n, scratch);
         }
-        _ => {
+        Op::TwoStreamBackward(op) => {
             let outputs: Vec<&mut [T]> = o.iter().map(|v| views.take(*v)).collect();
-            for (dz, v) in outputs.into_iter().zip(i[2..].chunks(5)) {
+            for (dz, v) in outputs.into_iter().zip(i[op.first_branch()..].chunks(5)) {
                 let constants = backward(graph, views, v);
-                two_stream::backward(views.read(i[0]), views.read(i[1]), views.read(v[0]), &constants, n, dz);
+                let (g, z) = (views.read(i[0]), views.read(v[0]));
+                match op.masked {
+                    true => two_stream::backward(g, views.read(i[1]), z, &constants, n, dz),
+                    false => batch_norm::backward_apply(g, z, &constants, n, dz),
+                }
             }
         }
+        _ => unreachable!("executed as another operation"),
     }
+}
+
+/// What is reduced for each batch norm: from the values of its z and its statistics, to its two sums.
+fn reductions<'a, T: Element>(
+    views: &'a Views<'_>,
+    branches: &[ValueId],
+    sums: Vec<[&'a mut [T::Acc]; 2]>,
+) -> Vec<two_stream::Reduction<'a, T>> {
+    (sums.into_iter().zip(branches.chunks(2)))
+        .map(|([dshift, dscale], v)| {
+            let (z, stats) = (views.read::<T>(v[0]), views.read(v[1]));
+            two_stream::Reduction { z, stats, dshift, dscale }
+        })
+        .collect()
 }

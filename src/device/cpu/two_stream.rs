@@ -125,16 +125,21 @@ pub struct Reduction<'a, T: Element> {
     pub dscale: &'a mut [T::Acc],
 }
 
-/// `two_stream_reduce`. Partials: N x [(1 + branches) C].
+/// Sums of each channel that the reductions of so many batch norms with the same g begin with.
+pub fn sums(branches: usize) -> usize {
+    if branches == 0 { 0 } else { 1 + branches }
+}
+
+/// `two_stream_reduce`, of a dy that is masked on the fly, or of a g. Partials: N x [sums C].
 pub fn reduce<T: Element>(
     dy: &[T],
-    mask: &[u8],
+    mask: Option<&[u8]>,
     branches: &mut [Reduction<'_, T>],
     batch: usize,
     partials: &mut [T::Acc],
 ) {
     let (image, c) = (dy.len() / batch, branches[0].dshift.len());
-    let sums = (1 + branches.len()) * c;
+    let sums = sums(branches.len()) * c;
     let sources: Vec<(&[T], &[T::Acc])> = branches.iter().map(|b| (b.z, &b.stats[..c])).collect();
     partials.par_chunks_mut(sums).take(batch).enumerate().for_each(|(n, partial)| {
         ROWS.with_borrow_mut(|[row, gates]| {
@@ -143,7 +148,10 @@ pub fn reduce<T: Element>(
                 partial.fill(T::Acc::default());
                 let (sum, products) = partial.split_at_mut(c);
                 for at in (n * image..(n + 1) * image).step_by(c) {
-                    masked(dy, mask, at, gates, g);
+                    match mask {
+                        Some(mask) => masked(dy, mask, at, gates, g),
+                        None => g.iter_mut().zip(&dy[at..]).for_each(|(g, dy)| *g = dy.load()),
+                    }
                     sum.iter_mut().zip(&*g).for_each(|(sum, g)| *sum += *g);
                     for ((z, mean), products) in sources.iter().zip(products.chunks_exact_mut(c)) {
                         for (((p, g), z), mean) in products.iter_mut().zip(&*g).zip(&z[at..]).zip(*mean) {

@@ -65,7 +65,7 @@ pub(super) fn two_stream_backward(graph: &mut Graph, i: usize, _: &[usize]) -> R
     let reduce = merge(graph, &branches.iter().map(|b| b.reduce).collect::<Vec<_>>());
     graph.replace(reduce, TwoStreamReduce { projected }, reduced)?;
     let apply = merge(graph, &branches.iter().map(|b| b.apply).collect::<Vec<_>>());
-    graph.replace(apply, TwoStreamBackward { projected }, applied)
+    graph.replace(apply, TwoStreamBackward { projected, masked: true }, applied)
 }
 
 /// Moves the outputs of all `nodes` to the earliest, which it returns; the others are dead. Nothing that they read

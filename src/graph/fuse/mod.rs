@@ -6,6 +6,7 @@
 mod backward;
 mod evaluation;
 mod forward;
+mod reductions;
 
 use super::{Graph, Node, ValueId};
 use crate::error::Result;
@@ -22,6 +23,9 @@ pub struct Fusions {
     pub update: bool,
     /// A sum of gradients that ends in a convolution's data gradient moves into its epilogue.
     pub addend: bool,
+    /// ReLU's gradient and the reductions of the batch norms before it move into the epilogue of the data gradient that
+    /// made what they read; acts on what `update` made.
+    pub reductions: bool,
     /// In evaluation, scale, shift, outer shortcut and ReLU move into the convolution's epilogue.
     pub epilogue: bool,
 }
@@ -29,10 +33,24 @@ pub struct Fusions {
 impl Fusions {
     /// Every rewrite.
     pub const ALL: Fusions =
-        Fusions { identity: true, statistics: true, update: true, addend: true, epilogue: true };
+Fusions {
+        identity: true,
+        statistics: true,
+        update: true,
+        addend: true,
+        reductions: true,
+        epilogue: true,
+    };
     /// None: `--no-fuse`.
     pub const NONE: Fusions =
-        Fusions { identity: false, statistics: false, update: false, addend: false, epilogue: false };
+Fusions {
+        identity: false,
+        statistics: false,
+        update: false,
+        addend: false,
+        reductions: false,
+        epilogue: false,
+    };
 }
 
 /// The same computation in fewer, larger operations.
@@ -41,7 +59,7 @@ impl Fusions {
 /// Never for a graph that the other stages made; shapes are checked again.
 pub fn fuse(graph: Graph, fusions: Fusions) -> Result<Graph> {
     type Rewrite = fn(&mut Graph, usize, &[usize]) -> Result<()>;
-    let rewrites: [(bool, Rewrite); 8] = [
+    let rewrites: [(bool, Rewrite); 9] = [
         (fusions.identity, forward::identity),
         (fusions.statistics, forward::statistics),
         (fusions.update, forward::two_stream_update),
@@ -49,6 +67,7 @@ pub fn fuse(graph: Graph, fusions: Fusions) -> Result<Graph> {
         (fusions.update, backward::two_stream_backward),
         (fusions.identity, backward::identity),
         (fusions.addend, backward::addend),
+        (fusions.reductions, reductions::reductions),
         (fusions.epilogue, evaluation::epilogue),
     ];
     let mut graph = graph;
