@@ -24,28 +24,33 @@ struct MmaDataGradOperands {
     using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AcrossDepth>;
 
     const Source<bf16>& source;
-    const OriginVector (&origins)[TILE_ROWS];
+    GatheredRows<Tile::THREADS> gathered;
     const bf16* filters;  // [K R S C]
     const Extents& e;
     uint32_t first_channel;
     Depth depth;
-    DepthPosition step;
+    DepthPosition step;  // to fetch
+    DepthPosition own;   // of this thread's chunks along its depth
 
     __device__ __forceinline__ void fetch(Stage& stage) {
-        gather_rows<Tile::THREADS>(stage.rows, !ANY || e.k % CHUNK == 0, source, origins, depth, step);
-        fill<Tile::THREADS, ptx::Through::L2>(
-            stage.columns, !ANY || e.c % CHUNK == 0, filters, [&](uint32_t line, uint32_t at) -> const bf16* {
-                const DepthPosition position = depth.after(step, line);
-                const uint32_t c = first_channel + at;
-                if (c >= e.c || !depth.holds(position)) {
-                    return nullptr;
-                }
-                const uint32_t r = source.rows.filter(position.i);
-                const uint32_t s = source.columns.filter(position.j);
-                return filters + ((uint64_t(position.channel) * e.r + r) * e.s + s) * e.c + c;
-            });
+        gathered.fetch(stage.rows, !ANY || e.k % CHUNK == 0, source, depth, own);
+        const auto address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
+            const DepthPosition position = depth.after(step, line);
+            const uint32_t c = first_channel + at + i;
+            const uint32_t tap = source.rows.filter(position.i) * e.s + source.columns.filter(position.j);
+            const bf16* from = filters + (uint64_t(position.channel) * (e.r * e.s) + tap) * e.c + c;
+            return c < e.c && depth.holds(position) ? from : nullptr;
+        };
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, !ANY || e.c % CHUNK == 0, filters, address);
         step = depth.next_step(step);
+        own = depth.next_step(own);
     }
+};
+
+template <typename Tile>
+struct DataGradStaging {
+    Staging<Tile> way_out;
+    float means[MOST_BRANCHES][Tile::COLUMNS];  // of the tile's channels
 };
 
 // A thread's sums of its columns: of g, and of g (z - mean) of each branch.
@@ -58,20 +63,14 @@ __device__ __forceinline__ uint32_t branches(const DataGradParams& p) { return p
 // Finishes and stores a pass.
 template <typename Tile>
 __device__ __forceinline__ void store_data_grad(const DataGradParams& p, const Source<bf16>& source,
-                                                Staging<Tile>& staging, uint32_t first_pixel, uint32_t count,
-                                                uint32_t c, ReluSums& relu_sums) {
+                                                DataGradStaging<Tile>& shared, uint32_t first_pixel, uint32_t count,
+                                                uint32_t first_channel, uint32_t column, ReluSums& relu_sums) {
+    Staging<Tile>& staging = shared.way_out;
+    const uint32_t c = first_channel + column;
     const Extents& e = p.e;
     const bool whole = e.c % CHUNK == 0;
     const bool whole_identity = e.k % CHUNK == 0;
     const uint32_t elements = min(CHUNK, e.c - c);
-    Eight means[MOST_BRANCHES];
-#pragma unroll
-    for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
-#pragma unroll
-        for (uint32_t l = 0; l < CHUNK; ++l) {
-            means[b][l] = p.relu != nullptr && p.z[b] != nullptr && l < elements ? p.stats[b][c + l] : 0;
-        }
-    }
     for (uint32_t row = staging.row_lane(); row < count; row += Staging<Tile>::ROW_LANES) {
         const Pixel pixel = source.target(first_pixel + row);
         const uint64_t at = uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c;
@@ -104,11 +103,12 @@ __device__ __forceinline__ void store_data_grad(const DataGradParams& p, const S
 #pragma unroll
         for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
             if (p.z[b] != nullptr) {
-                Eight z;
+                Eight z, means;
                 load_eight(static_cast<const bf16*>(p.z[b]) + at, c, e.c, whole, z);
+                read_eight(&shared.means[b][column], means);
 #pragma unroll
                 for (uint32_t l = 0; l < CHUNK; ++l) {
-                    relu_sums.of[1 + b][l] += sums[l] * (z[l] - means[b][l]);
+                    relu_sums.of[1 + b][l] += sums[l] * (z[l] - means[l]);
                 }
             }
         }
@@ -146,7 +146,7 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
     using Tile = MmaTile<COLUMNS>;
     using Operands = MmaDataGradOperands<Tile, ANY>;
     using S = Staging<Tile>;
-    using Shared = GatherShared<Tile, typename Operands::Stage, S>;
+    using Shared = GatherShared<Tile, typename Operands::Stage, DataGradStaging<Tile>>;
     RIR_SHARED_DYNAMIC(Shared, shared);
     const Extents& e = p.e;
     const Source<bf16> source{static_cast<const bf16*>(p.dz),
@@ -169,33 +169,41 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
         }
         return;
     }
-    find_origins(shared.origins, source, first_pixel, pixels);
-    Operands operands{source, shared.origins, static_cast<const bf16*>(p.w), e, first_channel, Depth(source), {}};
+    const Depth depth(source);
+    const DepthPosition own = depth.after({}, own_depth<Tile::THREADS>());
+    const bf16* w = static_cast<const bf16*>(p.w);
+    Operands operands{source, {source, first_pixel, pixels}, w, e, first_channel, depth, {}, own};
     MmaSums<Tile> sums;
-    multiply<Tile>(shared.stages, operands, operands.depth.steps(), sums);
+    multiply<Tile>(shared.stages, operands, depth.steps(), sums);
 
+    // For whom the first pass's barrier waits.
+    for (uint32_t b = 0; p.relu != nullptr && b < branches(p); ++b) {
+        const uint32_t c = first_channel + threadIdx.x;
+        if (threadIdx.x < COLUMNS && c < e.c) {
+            shared.staging.means[b][threadIdx.x] = p.stats[b][c];
+        }
+    }
     const uint32_t count = min(TILE_ROWS, pixels - first_pixel);
     for (uint32_t pass = 0; pass < S::PASSES; ++pass) {
-        stage_sums(shared.staging, sums, pass);
+        stage_sums(shared.staging.way_out, sums, pass);
         ReluSums relu_sums = {};
-        const uint32_t c = first_channel + S::column(pass);
-        if (S::has_place() && c < e.c) {
-            store_data_grad(p, source, shared.staging, first_pixel, count, c, relu_sums);
+        if (S::has_place() && first_channel + S::column(pass) < e.c) {
+            store_data_grad(p, source, shared.staging, first_pixel, count, first_channel, S::column(pass), relu_sums);
         }
         if (p.relu != nullptr) {
             float* partials = tile_partials(p, row_tile, channel_tiles);
-            store_relu_sums(p, shared.staging, relu_sums, first_channel + pass * S::PASS, partials);
+            store_relu_sums(p, shared.staging.way_out, relu_sums, first_channel + pass * S::PASS, partials);
         }
     }
 }
 static_assert(MmaTile<192>::THREADS >= 192 && MmaTile<128>::THREADS >= 128, "a thread a column writes the zeros");
 
-RIR_KERNEL(conv2d_data_grad_mma_32_bf16, DataGradParams, MmaTile<32>::THREADS, mma_data_grad<32, false>)
-RIR_KERNEL(conv2d_data_grad_mma_64_bf16, DataGradParams, MmaTile<64>::THREADS, mma_data_grad<64, false>)
-RIR_KERNEL(conv2d_data_grad_mma_96_bf16, DataGradParams, MmaTile<96>::THREADS, mma_data_grad<96, false>)
-RIR_KERNEL(conv2d_data_grad_mma_128_bf16, DataGradParams, MmaTile<128>::THREADS, mma_data_grad<128, false>)
-RIR_KERNEL(conv2d_data_grad_mma_192_bf16, DataGradParams, MmaTile<192>::THREADS, mma_data_grad<192, false>)
-RIR_KERNEL(conv2d_data_grad_mma_any_32_bf16, DataGradParams, MmaTile<32>::THREADS, mma_data_grad<32, true>)
-RIR_KERNEL(conv2d_data_grad_mma_any_96_bf16, DataGradParams, MmaTile<96>::THREADS, mma_data_grad<96, true>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_32_bf16, DataGradParams, MmaTile<32>::THREADS, mma_data_grad<32, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_64_bf16, DataGradParams, MmaTile<64>::THREADS, mma_data_grad<64, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_96_bf16, DataGradParams, MmaTile<96>::THREADS, mma_data_grad<96, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_128_bf16, DataGradParams, MmaTile<128>::THREADS, mma_data_grad<128, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_192_bf16, DataGradParams, MmaTile<192>::THREADS, mma_data_grad<192, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_any_32_bf16, DataGradParams, MmaTile<32>::THREADS, mma_data_grad<32, true>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_any_96_bf16, DataGradParams, MmaTile<96>::THREADS, mma_data_grad<96, true>)
 
 }  // namespace conv2d

@@ -25,27 +25,27 @@ struct MmaForwardOperands {
     using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AlongDepth>;
 
     const Source<bf16>& source;
-    const OriginVector (&origins)[TILE_ROWS];
+    GatheredRows<Tile::THREADS> gathered;
     const bf16* filters;  // [K R S C]
     uint32_t first_filter, filter_count;
     Depth depth;
-    DepthPosition step;
+    DepthPosition own;  // of this thread's chunks in the step to fetch
 
     __device__ __forceinline__ void fetch(Stage& stage) {
         const bool whole = !ANY || source.channels % CHUNK == 0;
-        gather_rows<Tile::THREADS>(stage.rows, whole, source, origins, depth, step);
+        gathered.fetch(stage.rows, whole, source, depth, own);
         const uint32_t filter_elements = depth.tap_rows * depth.tap_columns * depth.channels;
-        fill<Tile::THREADS, ptx::Through::L2>(
-            stage.columns, whole, filters, [&](uint32_t column, uint32_t at) -> const bf16* {
-                const uint32_t k = first_filter + column;
-                const DepthPosition position = depth.after(step, at);
-                if (k >= filter_count || !depth.holds(position)) {
-                    return nullptr;
-                }
-                const uint32_t tap = position.i * depth.tap_columns + position.j;
-                return filters + uint64_t(k) * filter_elements + (tap * depth.channels + position.channel);
-            });
-        step = depth.next_step(step);
+        const auto address = [&](uint32_t, uint32_t column, uint32_t, uint32_t i) -> const bf16* {
+            const DepthPosition position = i == 0 ? own : depth.after(own, i);
+            const uint32_t k = first_filter + column;
+            if (k >= filter_count || !depth.holds(position)) {
+                return nullptr;
+            }
+            const uint32_t tap = position.i * depth.tap_columns + position.j;
+            return filters + (tap * depth.channels + position.channel) + uint64_t(k) * filter_elements;
+        };
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, whole, filters, address);
+        own = depth.next_step(own);
     }
 };
 
@@ -139,10 +139,12 @@ __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
     const Source<bf16> source{
         static_cast<const bf16*>(p.x),          e.h, e.w, e.c, forward_line(e.p, e.r, e.stride, e.pad),
         forward_line(e.q, e.s, e.stride, e.pad)};
-    find_origins(shared.origins, source, first_pixel, pixels);
-    Operands operands{source, shared.origins, static_cast<const bf16*>(p.w), first_filter, e.k, Depth(source), {}};
+    const Depth depth(source);
+    const DepthPosition own = depth.after({}, own_depth<Tile::THREADS>());
+    const bf16* w = static_cast<const bf16*>(p.w);
+    Operands operands{source, {source, first_pixel, pixels}, w, first_filter, e.k, depth, own};
     MmaSums<Tile> sums;
-    multiply<Tile>(shared.stages, operands, operands.depth.steps(), sums);
+    multiply<Tile>(shared.stages, operands, depth.steps(), sums);
 
     const uint32_t count = min(TILE_ROWS, pixels - first_pixel);
     for (uint32_t pass = 0; pass < S::PASSES; ++pass) {
@@ -159,12 +161,12 @@ __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
     }
 }
 
-RIR_KERNEL(conv2d_mma_32_bf16, ForwardParams, MmaTile<32>::THREADS, mma_forward<32, false>)
-RIR_KERNEL(conv2d_mma_64_bf16, ForwardParams, MmaTile<64>::THREADS, mma_forward<64, false>)
-RIR_KERNEL(conv2d_mma_96_bf16, ForwardParams, MmaTile<96>::THREADS, mma_forward<96, false>)
-RIR_KERNEL(conv2d_mma_128_bf16, ForwardParams, MmaTile<128>::THREADS, mma_forward<128, false>)
-RIR_KERNEL(conv2d_mma_192_bf16, ForwardParams, MmaTile<192>::THREADS, mma_forward<192, false>)
-RIR_KERNEL(conv2d_mma_any_32_bf16, ForwardParams, MmaTile<32>::THREADS, mma_forward<32, true>)
-RIR_KERNEL(conv2d_mma_any_96_bf16, ForwardParams, MmaTile<96>::THREADS, mma_forward<96, true>)
+RIR_KERNEL_ALONE(conv2d_mma_32_bf16, ForwardParams, MmaTile<32>::THREADS, mma_forward<32, false>)
+RIR_KERNEL_ALONE(conv2d_mma_64_bf16, ForwardParams, MmaTile<64>::THREADS, mma_forward<64, false>)
+RIR_KERNEL_ALONE(conv2d_mma_96_bf16, ForwardParams, MmaTile<96>::THREADS, mma_forward<96, false>)
+RIR_KERNEL_ALONE(conv2d_mma_128_bf16, ForwardParams, MmaTile<128>::THREADS, mma_forward<128, false>)
+RIR_KERNEL_ALONE(conv2d_mma_192_bf16, ForwardParams, MmaTile<192>::THREADS, mma_forward<192, false>)
+RIR_KERNEL_ALONE(conv2d_mma_any_32_bf16, ForwardParams, MmaTile<32>::THREADS, mma_forward<32, true>)
+RIR_KERNEL_ALONE(conv2d_mma_any_96_bf16, ForwardParams, MmaTile<96>::THREADS, mma_forward<96, true>)
 
 }  // namespace conv2d

@@ -54,24 +54,31 @@ struct OperandTile {
     }
 };
 
-// Fills a tile by THREADS threads. `element(line, at)` is the address of element `at` of a line, or null where there is
-// none: a 0. `whole`: eight of them from a multiple of eight on are neighbours in global memory, aligned to 16 bytes,
-// or all null; such chunks are copied in the background through the CACHES, others gathered one by one at once.
-// `somewhere` is any valid address: what a copy of nothing names.
-template <uint32_t THREADS, ptx::Through CACHES, typename Tile, typename Element>
-__device__ __forceinline__ void fill(Tile& tile, bool whole, const void* somewhere, Element element) {
-    constexpr uint32_t ALL = Tile::LINES * Tile::CHUNKS;
+// Rounds in which so many threads fill a tile, a chunk each.
+template <typename Tile>
+__host__ __device__ constexpr uint32_t fill_rounds(uint32_t threads) {
+    return ceil_div(Tile::LINES * Tile::CHUNKS, threads);
+}
+// The line of this thread's chunk of a round.
+template <typename Tile, uint32_t THREADS>
+__device__ __forceinline__ uint32_t filled_line(uint32_t round) {
+    return (round * THREADS + threadIdx.x) / Tile::CHUNKS;
+}
+
+// Fills a tile by THREADS threads. `address(round, line, at, i)` is that of element at + i of a line, where `at` begins
+// the thread's chunk of the round; null where there is none: a 0. `whole`: the eight elements of a chunk are neighbours
+// in global memory, aligned to 16 bytes, or all null. Such chunks are copied in the background through the CACHES;
+// others are gathered one by one, at once. `somewhere` is any valid address: what a copy of nothing names.
+template <uint32_t THREADS, ptx::Through CACHES, typename Tile, typename Address>
+__device__ __forceinline__ void fill(Tile& tile, bool whole, const void* somewhere, Address address) {
+    static_assert(Tile::LINES * Tile::CHUNKS % THREADS == 0, "no thread is left over");
 #pragma unroll
-    for (uint32_t first = 0; first < ALL; first += THREADS) {
-        const uint32_t number = first + threadIdx.x;
-        if (ALL % THREADS != 0 && number >= ALL) {
-            break;
-        }
-        const uint32_t line = number / Tile::CHUNKS;
-        const uint32_t chunk = number % Tile::CHUNKS;
+    for (uint32_t round = 0; round < fill_rounds<Tile>(THREADS); ++round) {
+        const uint32_t line = filled_line<Tile, THREADS>(round);
+        const uint32_t chunk = (round * THREADS + threadIdx.x) % Tile::CHUNKS;
         uint4& to = tile.chunk(line, chunk);
         if (whole) {
-            const bf16* from = element(line, chunk * CHUNK);
+            const bf16* from = address(round, line, chunk * CHUNK, 0);
             const bool nothing = from == nullptr;
             ptx::copy_async<16, CACHES>(&to, nothing ? somewhere : from, nothing ? 0 : 16);
             continue;
@@ -79,7 +86,7 @@ __device__ __forceinline__ void fill(Tile& tile, bool whole, const void* somewhe
         uint32_t pairs[CHUNK / 2] = {};
 #pragma unroll
         for (uint32_t i = 0; i < CHUNK; ++i) {
-            const bf16* from = element(line, chunk * CHUNK + i);
+            const bf16* from = address(round, line, chunk * CHUNK, i);
             const uint32_t bits = from != nullptr ? __bfloat16_as_ushort(*from) : 0;
             pairs[i / 2] |= bits << (i % 2 * 16);
         }

@@ -21,7 +21,6 @@ struct MmaWeightGradShared {
     // Of the pixels of as many steps: the step that is fetched reads its own, and finds those of the step after.
     OriginVector origins[STAGES][MMA_DEPTH];
 };
-static_assert(STAGES * MMA_DEPTH == TILE_ROWS, "the launch counts as many origins as in the other products");
 
 template <typename Tile, bool ANY>
 struct MmaWeightGradOperands {
@@ -33,6 +32,7 @@ struct MmaWeightGradOperands {
     OriginVector (&origins)[STAGES][MMA_DEPTH];
     uint32_t first_row, first_filter;
     uint32_t begin, end;  // pixels of the split
+    Tap own;              // the first of this thread's chunks of rows, which are the same in every round
     uint32_t step;
 
     __device__ __forceinline__ void find_origin(uint32_t of_step, uint32_t line) {
@@ -48,23 +48,22 @@ struct MmaWeightGradOperands {
     }
     __device__ __forceinline__ void fetch(Stage& stage) {
         const OriginVector(&of_step)[MMA_DEPTH] = origins[step % STAGES];
-        fill<Tile::THREADS, ptx::Through::All>(stage.rows, !ANY || e.c % CHUNK == 0, source.pixels,
-                                               [&](uint32_t line, uint32_t at) -> const bf16* {
-                                                   const uint32_t element = first_row + at;
-                                                   if (element >= e.r * e.s * e.c) {
-                                                       return nullptr;
-                                                   }
-                                                   const Tap tap = unpack_tap(element, e.s, e.c);
-                                                   const bf16* run = source.run(to_origin(of_step[line]), tap.r, tap.s);
-                                                   return run != nullptr ? run + tap.c : nullptr;
-                                               });
+        const auto source_address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
+            const Tap tap = i == 0 ? own : unpack_tap(first_row + at + i, e.s, e.c);
+            if (first_row + at + i >= e.r * e.s * e.c) {
+                return nullptr;
+            }
+            const bf16* run = source.run(to_origin(of_step[line]), tap.r, tap.s);
+            return run != nullptr ? run + tap.c : nullptr;
+        };
+        fill<Tile::THREADS, ptx::Through::All>(stage.rows, !ANY || e.c % CHUNK == 0, source.pixels, source_address);
         const uint32_t first_pixel = begin + step * MMA_DEPTH;
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, !ANY || e.k % CHUNK == 0, dz,
-                                              [&](uint32_t line, uint32_t at) -> const bf16* {
-                                                  const uint32_t m = first_pixel + line;
-                                                  const uint32_t k = first_filter + at;
-                                                  return m < end && k < e.k ? dz + uint64_t(m) * e.k + k : nullptr;
-                                              });
+        const auto gradient_address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
+            const uint32_t m = first_pixel + line;
+            const uint32_t k = first_filter + at + i;
+            return m < end && k < e.k ? dz + uint64_t(m) * e.k + k : nullptr;
+        };
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, !ANY || e.k % CHUNK == 0, dz, gradient_address);
         ++step;
         // In place of those of a step that was fetched before the latest barrier.
         if (step >= STAGES && threadIdx.x < MMA_DEPTH) {
@@ -89,8 +88,11 @@ __device__ __forceinline__ void mma_weight_grad(const WeightGradParams& p) {
     const Source<bf16> source{
         static_cast<const bf16*>(p.x),          e.h, e.w, e.c, forward_line(e.p, e.r, e.stride, e.pad),
         forward_line(e.q, e.s, e.stride, e.pad)};
-    Operands operands{source, e, static_cast<const bf16*>(p.dz), shared.origins, first_row, first_filter, begin,
-                      end,    0};
+    constexpr uint32_t ROW_CHUNKS = TILE_ROWS / CHUNK;
+    static_assert(Tile::THREADS % ROW_CHUNKS == 0, "whole lines in every round");
+    const Tap own = unpack_tap(first_row + threadIdx.x % ROW_CHUNKS * CHUNK, e.s, e.c);
+    const bf16* dz = static_cast<const bf16*>(p.dz);
+    Operands operands{source, e, dz, shared.origins, first_row, first_filter, begin, end, own, 0};
     operands.find_first_origins();
     MmaSums<Tile> sums;
     multiply<Tile>(shared.stages, operands, ceil_div(end - begin, MMA_DEPTH), sums);
@@ -114,12 +116,12 @@ __device__ __forceinline__ void mma_weight_grad(const WeightGradParams& p) {
     }
 }
 
-RIR_KERNEL(conv2d_weight_grad_mma_32_bf16, WeightGradParams, MmaTile<32>::THREADS, mma_weight_grad<32, false>)
-RIR_KERNEL(conv2d_weight_grad_mma_64_bf16, WeightGradParams, MmaTile<64>::THREADS, mma_weight_grad<64, false>)
-RIR_KERNEL(conv2d_weight_grad_mma_96_bf16, WeightGradParams, MmaTile<96>::THREADS, mma_weight_grad<96, false>)
-RIR_KERNEL(conv2d_weight_grad_mma_128_bf16, WeightGradParams, MmaTile<128>::THREADS, mma_weight_grad<128, false>)
-RIR_KERNEL(conv2d_weight_grad_mma_192_bf16, WeightGradParams, MmaTile<192>::THREADS, mma_weight_grad<192, false>)
-RIR_KERNEL(conv2d_weight_grad_mma_any_32_bf16, WeightGradParams, MmaTile<32>::THREADS, mma_weight_grad<32, true>)
-RIR_KERNEL(conv2d_weight_grad_mma_any_96_bf16, WeightGradParams, MmaTile<96>::THREADS, mma_weight_grad<96, true>)
+RIR_KERNEL_ALONE(conv2d_weight_grad_mma_32_bf16, WeightGradParams, MmaTile<32>::THREADS, mma_weight_grad<32, false>)
+RIR_KERNEL_ALONE(conv2d_weight_grad_mma_64_bf16, WeightGradParams, MmaTile<64>::THREADS, mma_weight_grad<64, false>)
+RIR_KERNEL_ALONE(conv2d_weight_grad_mma_96_bf16, WeightGradParams, MmaTile<96>::THREADS, mma_weight_grad<96, false>)
+RIR_KERNEL_ALONE(conv2d_weight_grad_mma_128_bf16, WeightGradParams, MmaTile<128>::THREADS, mma_weight_grad<128, false>)
+RIR_KERNEL_ALONE(conv2d_weight_grad_mma_192_bf16, WeightGradParams, MmaTile<192>::THREADS, mma_weight_grad<192, false>)
+RIR_KERNEL_ALONE(conv2d_weight_grad_mma_any_32_bf16, WeightGradParams, MmaTile<32>::THREADS, mma_weight_grad<32, true>)
+RIR_KERNEL_ALONE(conv2d_weight_grad_mma_any_96_bf16, WeightGradParams, MmaTile<96>::THREADS, mma_weight_grad<96, true>)
 
 }  // namespace conv2d

@@ -175,7 +175,10 @@ impl Shaped {
             && (matches!(site.node().op, Op::Conv2d(_)) || Extents::in_chunks([filters]));
         let (tile, width) = match form {
             Kernels::Mma => {
-                let tile = mma::tile(columns, whole);
+                let mut tile = mma::tile(columns, whole);
+                if let Op::Conv2dWeightGrad(_) = site.node().op {
+                    tile.shared += mma::ORIGINS;
+                }
                 (Some(tile), format!("_{}{}", if whole { "" } else { "any_" }, tile.columns))
             }
             Kernels::Tiled => {
