@@ -7,6 +7,7 @@ mod common;
 mod counters;
 mod fed;
 mod network;
+mod relu_sums;
 mod sources;
 mod table;
 
