@@ -49,12 +49,10 @@ struct MmaWeightGradOperands {
     __device__ __forceinline__ void fetch(Stage& stage) {
         const OriginVector(&of_step)[MMA_DEPTH] = origins[step % STAGES];
         const auto source_address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
+            const OriginVector origin = of_step[line];
             const Tap tap = i == 0 ? own : unpack_tap(first_row + at + i, e.s, e.c);
-            if (first_row + at + i >= e.r * e.s * e.c) {
-                return nullptr;
-            }
-            const bf16* run = source.run(to_origin(of_step[line]), tap.r, tap.s);
-            return run != nullptr ? run + tap.c : nullptr;
+            const bf16* run = source.run(to_origin(origin), tap.r, tap.s);
+            return run != nullptr && first_row + at + i < e.r * e.s * e.c ? run + tap.c : nullptr;
         };
         fill<Tile::THREADS, ptx::Through::All>(stage.rows, !ANY || e.c % CHUNK == 0, source.pixels, source_address);
         const uint32_t first_pixel = begin + step * MMA_DEPTH;
