@@ -66,7 +66,8 @@ fn tensor_cores_move_and_multiply_what_their_tiles_say() {
     const PAIRS: u64 = (3 * 8 - 2) * (3 * 16 - 2);
     const DEPTH: u64 = 32;
     // Columns; rows and columns of a warp, and warps.
-    let tiles = [(32, [32, 32], 4), (64, [64, 32], 4), (96, [64, 48], 4), (128, [64, 64], 4), (192, [64, 48], 8)];
+    let tiles =
+        [(32, [32, 32], 4), (64, [64, 32], 4), (96, [64, 48], 4), (128, [64, 64], 4), (192, [64, 48], 8)];
     for (columns, warp, warps) in tiles {
         let columns: u64 = columns;
         let filter = 9 * columns * columns;

@@ -9,6 +9,7 @@ use rir::device::cuda::launch::{Address, Memory, Site, Touched, View, launches, 
 use rir::graph::{Graph, Precision, Role, lower, plan};
 use rir::ops::{Addend, Conv2d, Conv2dDataGrad};
 
+use crate::card;
 use crate::common::normals;
 
 /// Byte offsets in `DataGradParams` of `kernels/conv2d/params.cuh`.
@@ -70,7 +71,7 @@ fn hold(case: &Case, seed: u64) {
     graph.push(op.into(), &[dz, w]).unwrap();
     let plan = plan(&lower(&graph, Precision::Bf16).unwrap(), &scratch);
 
-    let mut card = EmulatorDriver::new(seed);
+    let mut card = card(seed).unwrap();
     let none = Address::default();
     let workspace = card.allocate(plan.workspace_bytes).unwrap();
     let (parameters, running) = (Vec::new(), Vec::new());
@@ -88,8 +89,7 @@ fn hold(case: &Case, seed: u64) {
 
     let elements = dx.len();
     let bits: Vec<u8> = normals(elements.div_ceil(8), seed, 2).iter().map(|v| v.to_bits() as u8).collect();
-    let z: Vec<Vec<u16>> =
-        (0..branches).map(|b| to_bf16(&normals(elements, seed, 3 + b as u32))).collect();
+    let z: Vec<Vec<u16>> = (0..branches).map(|b| to_bf16(&normals(elements, seed, 3 + b as u32))).collect();
     let means: Vec<Vec<f32>> = (0..branches)
         .map(|b| normals(2 * channels, seed, 8 + b as u32).iter().map(|&v| v as f32).collect())
         .collect();
@@ -141,7 +141,7 @@ fn hold(case: &Case, seed: u64) {
 /// Two tiles of rows or more, the last not full; under the stride, smaller classes that have a tile less; one pass and two;
 /// channels in chunks and not.
 #[test]
-fn the_data_gradient_ends_with_relu_and_the_sums_of_its_batch_norms() {
+pub fn the_data_gradient_ends_with_relu_and_the_sums_of_its_batch_norms() {
     let cases = [
         Case { input: [3, 13, 13, 24], filters: 16, stride: 2, branches: 1 },
         Case { input: [3, 13, 13, 24], filters: 16, stride: 2, branches: 2 },

@@ -454,10 +454,7 @@ void counts() {
     }
     // 32 rows are written in 4 passes, and read 8 a pass; 32 bytes apart both take twice as many.
     for (const auto& [kernel, cycles, bytes] : {std::tuple("load_matrices_4", 8, 512), {"rows_apart", 12, 256}}) {
-        Test test = matrices(kernel);
-        test.run();
-        CHECK(test.status == 0, "%s", test.message);
-        const RirEmuCounters& c = test.counters;
+        const RirEmuCounters c = matrices(kernel).run().counters;
         CHECK(c.shared_cycles == uint64_t(cycles), "%s: %d cycles", kernel, int(c.shared_cycles));
         CHECK(c.shared_read_bytes == uint64_t(bytes), "%s: %d bytes read", kernel, int(c.shared_read_bytes));
     }

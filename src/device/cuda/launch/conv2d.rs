@@ -91,7 +91,9 @@ impl Extents {
     fn splits(&self, form: Kernels) -> Splits {
         let (elements, filters, pixels) = (self.filter_elements(), self.w[0], self.output_pixels());
         let (columns, blocks) = match form {
-            Kernels::Mma => (mma::tile(filters, Self::in_chunks([self.x[3], filters])).columns, MMA_SPLIT_BLOCKS),
+            Kernels::Mma => {
+                (mma::tile(filters, Self::in_chunks([self.x[3], filters])).columns, MMA_SPLIT_BLOCKS)
+            }
             _ => (tile_columns(filters), SPLIT_BLOCKS),
         };
         Splits::of(elements.div_ceil(TILE_ROWS) * filters.div_ceil(columns), blocks, pixels)
