@@ -41,8 +41,9 @@ struct MmaForwardOperands {
             if (k >= filter_count || !depth.holds(position)) {
                 return nullptr;
             }
+            // In 32 bits, as many as the weight gradient counts in.
             const uint32_t tap = position.i * depth.tap_columns + position.j;
-            return filters + (tap * depth.channels + position.channel) + uint64_t(k) * filter_elements;
+            return filters + (k * filter_elements + tap * depth.channels + position.channel);
         };
         fill<Tile::THREADS, ptx::Through::L2>(stage.columns, whole, filters, address);
         own = depth.next_step(own);

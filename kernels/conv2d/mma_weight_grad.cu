@@ -32,7 +32,7 @@ struct MmaWeightGradOperands {
     OriginVector (&origins)[STAGES][MMA_DEPTH];
     uint32_t first_row, first_filter;
     uint32_t begin, end;  // pixels of the split
-    Tap own;              // the first of this thread's chunks of rows, which are the same in every round
+    Tap own;              // of the first element of this thread's chunks of rows, the same in every round
     uint32_t step;
 
     __device__ __forceinline__ void find_origin(uint32_t of_step, uint32_t line) {
@@ -46,11 +46,24 @@ struct MmaWeightGradOperands {
         }
         __syncthreads();
     }
+    // The tap `i` elements after the chunk's first.
+    __device__ __forceinline__ Tap further(uint32_t i) const {
+        Tap tap = own;
+        tap.c += i;
+        while (i > 0 && tap.c >= e.c) {
+            tap.c -= e.c;
+            if (++tap.s == e.s) {
+                tap.s = 0;
+                ++tap.r;
+            }
+        }
+        return tap;
+    }
     __device__ __forceinline__ void fetch(Stage& stage) {
         const OriginVector(&of_step)[MMA_DEPTH] = origins[step % STAGES];
         const auto source_address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
             const OriginVector origin = of_step[line];
-            const Tap tap = i == 0 ? own : unpack_tap(first_row + at + i, e.s, e.c);
+            const Tap tap = further(i);
             const bf16* run = source.run(to_origin(origin), tap.r, tap.s);
             return run != nullptr && first_row + at + i < e.r * e.s * e.c ? run + tap.c : nullptr;
         };
