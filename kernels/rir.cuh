@@ -26,6 +26,11 @@
     extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Params params) { \
         __VA_ARGS__(params);                                                                                \
     }
+// That a multiprocessor need hold one block only. Without this word ptxas may spill a register or two to fit one more.
+#define RIR_KERNEL_ALONE(name, Params, max_threads, ...)                                                       \
+    extern "C" __global__ void __launch_bounds__(max_threads, 1) name(const __grid_constant__ Params params) { \
+        __VA_ARGS__(params);                                                                                   \
+    }
 
 // A block's shared memory is one structure. Static: at most 48 KiB. Dynamic: as large as the launch says.
 #define RIR_SHARED(Storage, name) __shared__ Storage name

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "machine.hpp"
+#include "matrix.hpp"
 #include "text.hpp"
 #include "warp.hpp"
 
@@ -28,6 +29,14 @@ const char* name(Primitive primitive) {
             return "__all_sync";
         case Primitive::Any:
             return "__any_sync";
+        case Primitive::LoadMatrices:
+            return "ldmatrix";
+        case Primitive::LoadMatricesTransposed:
+            return "ldmatrix.trans";
+        case Primitive::StoreMatrices:
+            return "stmatrix";
+        case Primitive::MultiplyMatrices:
+            return "mma.sync";
         case Primitive::ShuffleIndex:
             return "__shfl_sync";
         case Primitive::ShuffleUp:
@@ -65,6 +74,7 @@ void Block::begin_launch(const uint32_t extent[3]) {
         thread.index = {rank % extent[0], rank / extent[0] % extent[1], rank / extent[0] / extent[1]};
     }
     barriers_ = 0;
+    matrix_instructions_ = 0;
 }
 
 void Block::run(Random& random) {
@@ -225,6 +235,7 @@ void Block::complete_warp(uint32_t warp, uint32_t lanes) {
     }
     const Primitive primitive = threads_[first + uint32_t(__builtin_ctz(lanes))]->call.primitive;
     if (primitive == Primitive::SyncWarp) machine_.clocks.join(warp, lanes);
+    if (primitive >= Primitive::LoadMatrices && primitive <= Primitive::MultiplyMatrices) matrices(warp, lanes);
     if (primitive >= Primitive::ShuffleIndex) shuffle(warp, lanes);
     for (uint32_t lane = 0; lane < LANES; ++lane) {
         if (!(lanes >> lane & 1)) continue;
@@ -281,6 +292,27 @@ void Block::shuffle(uint32_t warp, uint32_t lanes) {
     for (uint32_t lane = 0; lane < LANES; ++lane) {
         if (lanes >> lane & 1) threads_[warp * LANES + lane]->call.value = got[lane];
     }
+}
+
+void Block::matrices(uint32_t warp, uint32_t lanes) {
+    if (lanes != UINT32_MAX) {
+        running = threads_[warp * LANES + uint32_t(__builtin_ctz(lanes))].get();
+        const Call& call = running->call;
+        fault(call.site, "%s (%s:%d) without lane %u, which has exited or is none: all 32 take part in it",
+              name(call.primitive), call.file, call.line, uint32_t(__builtin_ctz(~lanes)));
+    }
+    Thread* threads[LANES];
+    for (uint32_t lane = 0; lane < LANES; ++lane) threads[lane] = threads_[warp * LANES + lane].get();
+    // A faulty access is the fault of the lane that it is made for.
+    Thread* const caller = running;
+    const Primitive primitive = threads[0]->call.primitive;
+    if (primitive == Primitive::MultiplyMatrices) {
+        multiply_matrices(threads);
+        ++matrix_instructions_;
+    } else {
+        move_matrices(machine_, threads);
+    }
+    running = caller;
 }
 
 void Block::describe_deadlock(char* text, size_t size) const {

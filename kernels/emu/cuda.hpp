@@ -17,6 +17,7 @@
     extern "C" void rir_kernel_##name(const void* params) { __VA_ARGS__(*static_cast<const Params*>(params)); } \
     static const ::rir::emu::Registration rir_registration_##name(                                              \
         {#name, sizeof(Params), max_threads, ::rir::emu::INSTRUMENTED, rir_kernel_##name});
+#define RIR_KERNEL_ALONE RIR_KERNEL
 
 // The tag is one variable for each expansion (and each instance of a template around it).
 #define RIR_SHARED(Storage, name)      \

@@ -42,6 +42,7 @@ struct RirEmuCounters {
     uint64_t shared_cycles;    // 4-byte-bank passes they take; equal to the accesses' least where nothing conflicts
     uint64_t shared_least_cycles;
     uint64_t barriers;
+    uint64_t matrix_instructions;  // warp-wide mma
 };
 
 // Runs a launch to its end on the calling thread. Returns 0, or 1 with a sentence in `message` (cut to `message_bytes`,

@@ -132,7 +132,10 @@ int Machine::run(const RirEmuLaunch& launch, const Kernel* kernel, RirEmuCounter
             }
         }
     }
-    if (counters) counters->barriers = block.barriers();
+    if (counters) {
+        counters->barriers = block.barriers();
+        counters->matrix_instructions = block.matrix_instructions();
+    }
     if (message && bytes > 0) std::snprintf(message, bytes, "%s", faulted_ ? message_ : "");
     // A return address is just past its call.
     if (site) *site = site_ ? uint64_t(site_) - 1 : 0;
@@ -157,6 +160,10 @@ void Machine::touch_shared(Thread& thread, uintptr_t address, size_t bytes, Acce
     shadow.shared(address, bytes, access, actor);
     if (counters.wanted()) [[unlikely]]
         counters.count(Space::Shared, address, bytes, access, actor);
+}
+
+void Machine::share(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
+    if (kernel->instrumented) shadow.shared(address, bytes, access, {thread.rank, clocks.now(thread.rank), site});
 }
 
 void Machine::finish_async_write(Thread& thread, uintptr_t address, size_t bytes, const void* site) {

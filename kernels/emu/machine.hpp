@@ -47,6 +47,10 @@ enum class Primitive : uint8_t {
     Ballot,
     All,
     Any,
+    LoadMatrices,
+    LoadMatricesTransposed,
+    StoreMatrices,
+    MultiplyMatrices,
     ShuffleIndex,
     ShuffleUp,
     ShuffleDown,
@@ -56,7 +60,7 @@ enum class Primitive : uint8_t {
 // A thread's call of a primitive: what it brings, and then what it gets.
 struct Call {
     Primitive primitive;
-    uint8_t bytes = 0;  // of a shuffled value
+    uint8_t bytes = 0;  // of a shuffled value; or how many matrices
     const char* file;
     int line;
     const void* site;
@@ -64,6 +68,7 @@ struct Call {
     uint32_t operand = 0;  // a predicate, or a shuffle's lane, distance or mask
     int width = 32;
     uint64_t value = 0;
+    void* matrices = nullptr;  // a matrix instruction's operands (matrix.hpp), on the caller's stack
 };
 
 struct Thread {
@@ -110,6 +115,7 @@ class Block {
     // Of the launch.
     Random& random() { return *random_; }
     uint64_t barriers() const { return barriers_; }
+    uint64_t matrix_instructions() const { return matrix_instructions_; }
 
   private:
     // Lanes that call one primitive with one mask, until all whom it names have come.
@@ -131,6 +137,7 @@ class Block {
     void complete_if_all_arrived(Warp& warp, size_t gathering);
     void complete_warp(uint32_t warp, uint32_t lanes);
     void shuffle(uint32_t warp, uint32_t lanes);
+    void matrices(uint32_t warp, uint32_t lanes);
 
     Machine& machine_;
     Random* random_ = nullptr;
@@ -140,7 +147,7 @@ class Block {
     std::vector<Warp> warps_;
     const Thread* first_waiting_ = nullptr;  // of those at the block's barrier
     uint32_t count_ = 0, live_ = 0, waiting_ = 0;
-    uint64_t barriers_ = 0;
+    uint64_t barriers_ = 0, matrix_instructions_ = 0;
 };
 
 class Machine {
@@ -153,6 +160,8 @@ class Machine {
             uint64_t* site);
 
     void touch(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
+    // One more thread's part in an access to shared memory that has been checked and counted: races are its own.
+    void share(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
     // Bytes whose size or alignment is not that of one access, in aligned pieces.
     void touch_range(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site);
     // A thread has waited for what it wrote by cp.async.

@@ -47,7 +47,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         Target { options, ..device }.open(layout, precision)
     };
     let wanted = |case: &Case| match (args.machine.kernels, case.kernels) {
-        (Some(wanted), Some(kernels)) => wanted.of(&case.op) == kernels,
+        (Some(wanted), Some(kernels)) => wanted.of(&case.op, case.input_dtypes()[0]) == kernels,
         _ => true,
     };
     let cases: Vec<Case> = table(rows, args.filter.as_deref()).filter(wanted).collect();

@@ -64,7 +64,7 @@ fn ten_steps_stay_in_the_band_of_the_cpus_own_rounding() {
         };
         let cpu = on(common::cpu, &state);
         let others: Vec<_> = (0..10).map(|seed| on(common::cpu, &perturbed(&state, seed))).collect();
-        for (name, factory) in [("tiled", emulator as Factory), ("naive", naive)] {
+        for (name, factory) in [("unasked", emulator as Factory), ("naive", naive)] {
             let emulated = on(factory, &state);
             let first = (emulated[0] / cpu[0] - 1.0).abs();
             println!("{precision} {name}: first loss off by {first:.1e}; {cpu:.6?} beside {emulated:.6?}");

@@ -32,11 +32,14 @@ fn the_emulator_holds_to_what_it_is_written_from() {
 
 #[test]
 fn the_index_maths_of_convolution_hold_by_brute_force() {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("index-maths");
-    let mut compile = Command::new(env!("RIR_EMU_CXX"));
-    compile.args(["-std=c++20", "-O1", "-I"]).arg(kernels()).arg(kernels().join("tests/index.cpp"));
-    succeed(compile.arg("-o").arg(&program));
-    succeed(&mut Command::new(program));
+    for name in ["index", "mma_index"] {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let source = kernels().join("tests").join(name).with_extension("cpp");
+        let mut compile = Command::new(env!("RIR_EMU_CXX"));
+        compile.args(["-std=c++20", "-O1", "-I"]).arg(kernels()).arg(source);
+        succeed(compile.arg("-o").arg(&program));
+        succeed(&mut Command::new(program));
+    }
 }
 
 /// A read of 16 bytes is reported by the emulator's vector, inlined into the kernel's function: that one is named.

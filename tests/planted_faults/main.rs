@@ -3,8 +3,8 @@
 //!
 //! A fault is a change of text in one file below `kernels/`. The families that include the file are compiled again, as
 //! the build compiles them, and linked with the rest of the emulator into a shared library, on which the fault's check
-//! must fail. The tests of [`fed`] run here as well, on a library of unchanged kernels: they are the control of
-//! themselves.
+//! must fail. The tests of [`fed`] and [`relu_sums`] run here as well, on a library of unchanged kernels: they are the
+//! control of themselves.
 #![cfg(rir_emu)]
 
 #[path = "../common/mod.rs"]
@@ -13,6 +13,8 @@ mod faults;
 #[path = "../emulator/fed.rs"]
 mod fed;
 mod library;
+#[path = "../emulator/relu_sums.rs"]
+mod relu_sums;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -36,9 +38,14 @@ thread_local! {
 }
 
 /// An emulated card with this thread's kernels.
-fn open(layout: &StateLayout, precision: Precision, seed: u64, options: Options) -> rir::Result<CudaDevice> {
+fn card(seed: u64) -> rir::Result<EmulatorDriver> {
     let library = LIBRARY.with_borrow(Clone::clone).unwrap_or_else(|| control().to_owned());
-    CudaDevice::new(Box::new(EmulatorDriver::from_library(&library, seed)?), layout, precision, options)
+    EmulatorDriver::from_library(&library, seed)
+}
+
+/// A device that drives it.
+fn open(layout: &StateLayout, precision: Precision, seed: u64, options: Options) -> rir::Result<CudaDevice> {
+    CudaDevice::new(Box::new(card(seed)?), layout, precision, options)
 }
 
 /// The library of unchanged kernels.

@@ -1,11 +1,13 @@
 // Runs the emulator on the kernels beside, and checks what it computes, reports and counts.
 #include <atomic>
+#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <functional>
 #include <new>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "emu/emu.h"
@@ -232,6 +234,88 @@ void accesses() {
         [](const Test& test) { CHECK(test.y[5] == 20.0f, "double_buffer: %g", test.y[5]); });
 }
 
+// 4 matrices of 16-bit elements of which element `at`, counted through all, is `at` + 1000.
+Test matrices(const char* kernel) {
+    Test test(kernel);
+    test.x.resize(128);
+    test.counts.resize(192);
+    auto* elements = reinterpret_cast<uint16_t*>(test.x.data());
+    for (unsigned at = 0; at < 256; ++at) elements[at] = uint16_t(at + 1000);
+    return test;
+}
+
+// By the tables of PTX ISA, lane by lane and register by register.
+void moved_matrices() {
+    for (const bool transposed : {false, true}) {
+        for (const unsigned count : {1u, 2u, 4u}) {
+            const std::string kernel = "load_matrices_" + std::to_string(count) + (transposed ? "_transposed" : "");
+            each_seed([&] { return matrices(kernel.c_str()); },
+                      [&](const Test& test) {
+                          for (unsigned at = 0; at < 32 * count; ++at) {
+                              const unsigned lane = at / count, row = lane >> 2, column = (lane & 3) << 1;
+                              const unsigned first =
+                                  1000 + at % count * 64 + (transposed ? column * 8 + row : lane * 2);
+                              const unsigned second = first + (transposed ? 8 : 1);
+                              CHECK(test.counts[at] == (second << 16 | first), "%s: lane %u, register %u: %08x",
+                                    test.kernel.c_str(), lane, at % count, test.counts[at]);
+                          }
+                      });
+        }
+    }
+    for (const unsigned count : {1u, 2u, 4u}) {
+        each_seed([&] { return matrices(("store_matrices_" + std::to_string(count)).c_str()); },
+                  [&](const Test& test) {
+                      // Pair `column` of row `row` is of lane 4 row + column.
+                      for (unsigned at = 0; at < 32 * count; ++at) {
+                          CHECK(test.counts[at] == at % 32 * 100 + at / 32, "store %u: pair %u is %u", count, at,
+                                test.counts[at]);
+                      }
+                  });
+    }
+}
+
+// A [16][16] and B [16][8] of small integers, whose products f32 adds exactly in any order.
+void multiplied_matrices() {
+    const auto a = [](unsigned row, unsigned depth) { return float(int(row * 7 + depth * 3) % 11 - 5); };
+    const auto b = [](unsigned depth, unsigned column) { return float(int(depth * 5 + column * 2) % 13 - 6); };
+    const auto c = [](unsigned row, unsigned column) { return float(row * 100 + column); };
+    const auto pair = [](float first, float second) {
+        return std::bit_cast<uint32_t>(first) >> 16 | (std::bit_cast<uint32_t>(second) & 0xffff0000u);
+    };
+    each_seed(
+        [&] {
+            Test test = matrices("multiply_matrices");
+            test.y.resize(128);
+            for (unsigned lane = 0; lane < 32; ++lane) {
+                const unsigned group = lane >> 2, in_group = lane % 4;
+                unsigned* fragments = &test.counts[lane * 6];
+                for (unsigned i = 0; i < 8; i += 2) {
+                    const unsigned row = i < 2 || (i >= 4 && i < 6) ? group : group + 8;
+                    const unsigned depth = in_group * 2 + (i >= 4 ? 8 : 0);
+                    fragments[i / 2] = pair(a(row, depth), a(row, depth + 1));
+                }
+                for (unsigned i = 0; i < 4; i += 2) {
+                    const unsigned depth = in_group * 2 + (i >= 2 ? 8 : 0);
+                    fragments[4 + i / 2] = pair(b(depth, group), b(depth + 1, group));
+                }
+                for (unsigned i = 0; i < 4; ++i) {
+                    test.y[lane * 4 + i] = c(i < 2 ? group : group + 8, in_group * 2 + (i & 1));
+                }
+            }
+            return test;
+        },
+        [&](const Test& test) {
+            for (unsigned at = 0; at < 128; ++at) {
+                const unsigned lane = at / 4, i = at % 4;
+                const unsigned row = (lane >> 2) + (i < 2 ? 0 : 8), column = lane % 4 * 2 + (i & 1);
+                float sum = c(row, column);
+                for (unsigned depth = 0; depth < 16; ++depth) sum += a(row, depth) * b(depth, column);
+                CHECK(test.y[at] == sum, "mma: lane %u, sum %u: %g, not %g", lane, i, test.y[at], sum);
+            }
+            CHECK(test.counters.matrix_instructions == 1, "%s", test.kernel.c_str());
+        });
+}
+
 // Every word is part of the message, whatever the order of threads.
 void expect_fault(const std::function<Test()>& make, const std::vector<const char*>& words, bool has_site = true) {
     for (uint64_t seed = 0; seed < SEEDS; ++seed) {
@@ -260,6 +344,9 @@ void misused_primitives() {
                  {"thread (15,0,0)", "__shfl_down_sync", "lane 16, which takes no part"});
     expect_fault([] { return Test("failed_assertion"); },
                  {"thread (5,0,0)", "assertion failed: threadIdx.x != 5 && p.elements > 0"});
+    expect_fault([] { return Test("lane_missing"); }, {"mma.sync", "without lane 5", "all 32"});
+    expect_fault([] { return matrices("other_instruction"); }, {"calls ldmatrix", "ptx.cuh", ".trans"});
+    expect_fault([] { return matrices("row_in_global"); }, {"ldmatrix of a row that is not in shared memory"});
     expect_fault([] { return Test("too_large", 1); }, {"more static shared memory than the 48 KiB"});
     expect_fault([] { return Test("no_such_kernel"); }, {"no_such_kernel", "no kernel of this name"}, false);
     expect_fault([] { return Test("warp_broadcast", 64); }, {"64 x 1 x 1 threads", "1 to 32"}, false);
@@ -307,6 +394,11 @@ void misused_memory() {
     expect_fault(
         [] { return Test("uninitialised", 64); },
         {"thread (7,0,0)", "reads 4 bytes at byte 28 of static shared memory", "no thread of this block ever wrote"});
+    expect_fault([] { return matrices("misaligned_row"); },
+                 {"thread (3,0,0)", "reads 16 bytes at byte 56 of static shared memory", "not a multiple of 16"});
+    expect_fault([] { return matrices("row_past_end"); },
+                 {"thread (31,0,0)", "writes 16 bytes 0 bytes past the end of static shared memory of 512 bytes"});
+    expect_fault([] { return matrices("unwritten_row"); }, {"thread (9,0,0)", "no thread of this block ever wrote"});
     expect_fault([] { return Test("stack_overflow", 1); }, {"stack overflow"});
 }
 
@@ -323,6 +415,8 @@ void races() {
     expect_fault([] { return Test("blocks_write_one", 32, 3); }, {"race: writes", "of block (", "wrote"});
     expect_fault([] { return Test("blocks_read_others", 32, 2); }, {"race: ", "of block ("});
     expect_fault([] { return Test("atomic_and_plain"); }, {"race: ", "(atomic)"});
+    expect_fault([] { return matrices("load_without_barrier"); }, {"race: reads 16 bytes", "wrote"});
+    expect_fault([] { return matrices("store_without_barrier"); }, {"race: writes 16 bytes", "read"});
     expect_fault([] { return Test("copy_not_waited_for"); }, {"race: reads", "cp.async not yet waited for"});
     expect_fault([] { return Test("copy_without_barrier"); }, {"shared memory"});
     expect_fault([] { return Test("copy_barrier_first"); }, {"race: reads", "thread ("});
@@ -358,6 +452,12 @@ void counts() {
         CHECK(c.shared_cycles == cycles, "%s: %d cycles", kernel, int(c.shared_cycles));
         CHECK(c.shared_least_cycles == least, "%s: %d at least", kernel, int(c.shared_least_cycles));
     }
+    // 32 rows are written in 4 passes, and read 8 a pass; 32 bytes apart both take twice as many.
+    for (const auto& [kernel, cycles, bytes] : {std::tuple("load_matrices_4", 8, 512), {"rows_apart", 12, 256}}) {
+        const RirEmuCounters c = matrices(kernel).run().counters;
+        CHECK(c.shared_cycles == uint64_t(cycles), "%s: %d cycles", kernel, int(c.shared_cycles));
+        CHECK(c.shared_read_bytes == uint64_t(bytes), "%s: %d bytes read", kernel, int(c.shared_read_bytes));
+    }
 }
 
 void host_threads() {
@@ -386,6 +486,8 @@ int main() {
     histograms();
     warps();
     accesses();
+    moved_matrices();
+    multiplied_matrices();
     host_threads();
     misused_primitives();
     if (SEES_ACCESSES) {

@@ -40,6 +40,19 @@ const GEOMETRIES: [Geometry; 16] = [
     },
 ];
 
+/// What tensor cores tile otherwise: channels in whole chunks of 8 and in stages of 32, all widths of tiles, several tiles
+/// of rows, more steps than stages, and one of the stem's kind.
+const FOR_TENSOR_CORES: [Geometry; 8] = [
+    same([3, 8, 8, 8], 16, 3, 1),
+    same([3, 8, 8, 3], 96, 3, 1),
+    same([3, 13, 13, 24], 16, 3, 2),
+    same([3, 7, 7, 40], 128, 3, 1),
+    same([4, 7, 5, 24], 192, 3, 1),
+    same([1, 7, 9, 192], 96, 3, 2),
+    same([1, 7, 5, 128], 192, 1, 1),
+    same([1, 3, 3, 384], 40, 3, 2),
+];
+
 impl Geometry {
     fn filter(&self) -> Shape {
         [self.k, self.size, self.size, self.image[3]].into()
@@ -139,6 +152,13 @@ pub(super) fn rows() -> Vec<Row> {
             ];
             rows.extend(ends.map(|(addend, end)| geometry.data_grad(identity, addend, end)));
         }
+        rows.push(geometry.weight_grad());
+    }
+    for geometry in &FOR_TENSOR_CORES {
+        let identity = (geometry.image[3] / 2).min(geometry.k);
+        rows.push(geometry.forward(identity, Epilogue::Statistics));
+        rows.push(geometry.forward(identity, scaled(true, true)));
+        rows.push(geometry.data_grad(identity, Addend::Masked));
         rows.push(geometry.weight_grad());
     }
     // One image more than two of any tile's rows, so that a reduction over pixels takes several rounds.

@@ -160,7 +160,7 @@ impl Case {
         if self.precision == Precision::F64 {
             return Vec::new();
         }
-        let forms = match kernels::forms(&self.op) {
+        let forms = match kernels::forms(&self.op, self.precision.dtype(Role::Activation)) {
             [_] => return vec![self],
             forms => forms.iter().copied(),
         };

@@ -8,7 +8,7 @@ use crate::data::{Augment, Images, Normaliser};
 use crate::device::values::{decode, encode, expect_length};
 use crate::device::{Device, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
-use crate::graph::{DType, Graph, Node, Plan, Precision, Region, Segment, StateLayout, ValueId};
+use crate::graph::{DType, Graph, Node, Plan, Precision, Region, Role, Segment, StateLayout, ValueId};
 use crate::ops::{Conv2d, Op};
 use crate::text::{bytes as human, counted};
 
@@ -197,7 +197,8 @@ impl Device for CudaDevice {
     }
 
     fn kernels(&self) -> Option<String> {
-        let convolution = self.options.kernels.of(&Op::Conv2d(Conv2d::default()));
+        let dtype = self.precision.dtype(Role::Activation);
+        let convolution = self.options.kernels.of(&Op::Conv2d(Conv2d::default()), dtype);
         let launched = if self.options.graph { "a step is one graph" } else { "launched one by one" };
         Some(format!("convolutions {convolution}, all else in its one form; {launched}"))
     }

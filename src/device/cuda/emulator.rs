@@ -60,6 +60,8 @@ pub struct Counters {
     pub shared_least_cycles: u64,
     /// Barriers that blocks passed.
     pub barriers: u64,
+    /// Matrix products of whole warps (mma).
+    pub matrix_instructions: u64,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -75,6 +77,7 @@ impl std::ops::AddAssign for Counters {
         self.shared_cycles += other.shared_cycles;
         self.shared_least_cycles += other.shared_least_cycles;
         self.barriers += other.barriers;
+        self.matrix_instructions += other.matrix_instructions;
     }
 }
 

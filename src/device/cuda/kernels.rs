@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, unknown};
+use crate::graph::DType;
 use crate::ops::Op;
 
 /// The form of kernels that is asked for. An operation that does not have it runs the nearest simpler form it has.
@@ -16,25 +17,29 @@ pub enum Kernels {
     Naive,
     /// Tiles in shared memory.
     Tiled,
+    /// Tiles on tensor cores, in bf16.
+    Mma,
 }
 
 impl Kernels {
     /// Every form by its name.
-    pub const NAMES: [&str; 3] = ["auto", "naive", "tiled"];
+    pub const NAMES: [&str; 4] = ["auto", "naive", "tiled", "mma"];
 }
 
-/// The forms that an operation has, the fastest last.
-pub fn forms(op: &Op) -> &'static [Kernels] {
-    match op {
-        Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_) => &[Kernels::Naive, Kernels::Tiled],
-        _ => &[Kernels::Naive],
+/// The forms that an operation has whose first input is stored as `dtype`, the fastest last.
+pub fn forms(op: &Op, dtype: DType) -> &'static [Kernels] {
+    let convolution = matches!(op, Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_));
+    match (convolution, dtype) {
+        (true, DType::Bf16) => &[Kernels::Naive, Kernels::Tiled, Kernels::Mma],
+        (true, _) => &[Kernels::Naive, Kernels::Tiled],
+        (false, _) => &[Kernels::Naive],
     }
 }
 
 impl Kernels {
     /// The form that runs where this one is asked for.
-    pub fn of(self, op: &Op) -> Self {
-        let forms = forms(op);
+    pub fn of(self, op: &Op, dtype: DType) -> Self {
+        let forms = forms(op, dtype);
         if forms.contains(&self) { self } else { forms[forms.len() - 1] }
     }
 }
@@ -47,6 +52,7 @@ impl FromStr for Kernels {
             "auto" => Ok(Self::Auto),
             "naive" => Ok(Self::Naive),
             "tiled" => Ok(Self::Tiled),
+            "mma" => Ok(Self::Mma),
             _ => Err(Error::usage(unknown("form of kernels", text, &Self::NAMES))),
         }
     }
@@ -58,6 +64,7 @@ impl fmt::Display for Kernels {
             Self::Auto => "auto",
             Self::Naive => "naive",
             Self::Tiled => "tiled",
+            Self::Mma => "mma",
         })
     }
 }

@@ -3,6 +3,7 @@
 mod convolution;
 mod elementwise;
 mod normalise;
+mod tensor_cores;
 mod training;
 
 /// A change of the kernels that some test must catch.
@@ -60,6 +61,12 @@ macro_rules! test_fault {
 use test_fault;
 
 pub fn all() -> Vec<Fault> {
-    let lists = [convolution::faults(), elementwise::faults(), normalise::faults(), training::faults()];
+    let lists = [
+        convolution::faults(),
+        tensor_cores::faults(),
+        elementwise::faults(),
+        normalise::faults(),
+        training::faults(),
+    ];
     lists.into_iter().flatten().collect()
 }

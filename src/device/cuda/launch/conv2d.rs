@@ -1,11 +1,12 @@
-//! `kernels/conv2d/`: the three products of a convolution, naive or tiled.
+//! `kernels/conv2d/`: the three products of a convolution, naive, tiled, or on tensor cores.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::batch_norm::Chunks;
 use super::batch_stats::{self, Matrix};
+use super::mma::{self, Tile};
 use super::{Address, Launch, Site, View, extent, suffix};
-use crate::device::cuda::Kernels;
+use crate::device::cuda::kernels::{self, Kernels};
 use crate::graph::{Graph, Node, Shape};
 use crate::ops::{Addend, Conv2d, Epilogue, Op};
 
@@ -13,19 +14,21 @@ use crate::ops::{Addend, Conv2d, Epilogue, Op};
 /// `tiled_weight_grad.cu`.
 const ELEMENT_THREADS: u32 = 256;
 /// Rows of a tile: TILE_ROWS of `index.cuh`.
-const TILE_ROWS: u32 = 128;
+pub(super) const TILE_ROWS: u32 = 128;
 /// Columns of a tile, the widest first, for which each tiled product has a kernel.
 const TILE_COLUMNS: [u32; 3] = [96, 64, 32];
 /// Columns of a warp, and threads of the two warps that share them: `tile_threads` of `index.cuh`.
 const WARP_COLUMNS: u32 = 32;
 const THREADS_PER_WARP_COLUMNS: u32 = 64;
 
-/// Blocks that a weight gradient aims at: several for every multiprocessor of the largest cards.
+/// Blocks that a weight gradient aims at: several for every multiprocessor of the largest cards. On tensor cores fewer,
+/// since they take less time and their partial sums as much.
 const SPLIT_BLOCKS: u32 = 1024;
+const MMA_SPLIT_BLOCKS: u32 = 512;
 /// Pixels of a split, at least: fewer are not worth a partial sum of all weights.
 const LEAST_SPLIT_PIXELS: u32 = 256;
-/// A split is a whole number of steps of this depth: TILE_DEPTH of `index.cuh`.
-const TILE_DEPTH: u32 = 16;
+/// A split is a whole number of steps of this depth: twice TILE_DEPTH of `index.cuh`, and MMA_DEPTH of `mma_index.cuh`.
+const SPLIT_DEPTH: u32 = mma::DEPTH;
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -80,8 +83,20 @@ impl Extents {
     fn filter_elements(&self) -> u32 {
         product(&[self.w[1], self.w[2], self.x[3]])
     }
-    fn splits(&self) -> Splits {
-        Splits::of(self.filter_elements(), self.w[0], self.output_pixels())
+    /// Whether channels of these counts come in whole chunks, as tensor cores' faster kernels want them.
+    fn in_chunks<const N: usize>(channels: [u32; N]) -> bool {
+        channels.iter().all(|c| c.is_multiple_of(mma::CHUNK))
+    }
+    /// How a weight gradient in this form cuts the pixels.
+    fn splits(&self, form: Kernels) -> Splits {
+        let (elements, filters, pixels) = (self.filter_elements(), self.w[0], self.output_pixels());
+        let (columns, blocks) = match form {
+            Kernels::Mma => {
+                (mma::tile(filters, Self::in_chunks([self.x[3], filters])).columns, MMA_SPLIT_BLOCKS)
+            }
+            _ => (tile_columns(filters), SPLIT_BLOCKS),
+        };
+        Splits::of(elements.div_ceil(TILE_ROWS) * filters.div_ceil(columns), blocks, pixels)
     }
 }
 
@@ -144,36 +159,56 @@ struct SumSplitsParams {
     splits: u32,
 }
 
-/// A launch and its grid: one thread an element, or tiles of the width that leaves the fewest columns empty.
+/// A launch and its grid: one thread an element, or tiles.
 struct Shaped {
     launch: Launch,
-    tiled: bool,
+    form: Kernels,
+    tile: Option<Tile>,
     columns: u32,
 }
 
 impl Shaped {
     fn new(site: &Site<'_>, operation: &str, columns: u32) -> Self {
-        let (form, dtype) = (site.kernels.of(&site.node().op), suffix(site.input_dtype(0)));
-        let tiled = form == Kernels::Tiled;
-        let kernel = match tiled {
-            true => format!("{operation}_{form}_{}_{dtype}", tile_columns(columns)),
-            false => format!("{operation}_{form}_{dtype}"),
+        let (form, dtype) = (form(site), suffix(site.input_dtype(0)));
+        let extents = Extents::at(site);
+        let (channels, filters) = (extents.x[3], extents.w[0]);
+        // The forward product reads filters along the channels; it alone has no use for chunks of filters.
+        let whole = Extents::in_chunks([channels])
+            && (matches!(site.node().op, Op::Conv2d(_)) || Extents::in_chunks([filters]));
+        let (tile, width) = match form {
+            Kernels::Mma => {
+                let mut tile = mma::tile(columns, whole);
+                if let Op::Conv2dWeightGrad(_) = site.node().op {
+                    tile.shared += mma::ORIGINS;
+                }
+                (Some(tile), format!("_{}{}", if whole { "" } else { "any_" }, tile.columns))
+            }
+            Kernels::Tiled => {
+                let columns = tile_columns(columns);
+                let threads = columns / WARP_COLUMNS * THREADS_PER_WARP_COLUMNS;
+                (Some(Tile { columns, threads, shared: 0 }), format!("_{columns}"))
+            }
+            Kernels::Auto | Kernels::Naive => (None, String::new()),
         };
-        Self { launch: Launch::new(kernel), tiled, columns }
+        Self { launch: Launch::new(format!("{operation}_{form}{width}_{dtype}")), form, tile, columns }
     }
 
     /// The launch over a [rows x columns] product, `batches` of it for a tiled kernel along y and z.
-    fn over(self, rows: u32, batches: [u32; 2], params: &impl bytemuck::NoUninit) -> Launch {
-        let (grid, block) = if self.tiled {
-            let columns = tile_columns(self.columns);
+    fn over(mut self, rows: u32, batches: [u32; 2], params: &impl bytemuck::NoUninit) -> Launch {
+        let (grid, block) = if let Some(Tile { columns, threads, shared }) = self.tile {
             let tiles = product(&[rows.div_ceil(TILE_ROWS), self.columns.div_ceil(columns)]);
-            let threads = columns / WARP_COLUMNS * THREADS_PER_WARP_COLUMNS;
+            self.launch.dynamic_shared = shared;
             ([tiles, batches[0], batches[1]], threads)
         } else {
             (blocks(u64::from(rows) * u64::from(self.columns)), ELEMENT_THREADS)
         };
         self.launch.over(grid, [block, 1, 1]).with(params)
     }
+}
+
+/// The form in which a node runs.
+fn form(site: &Site<'_>) -> Kernels {
+    site.kernels.of(&site.node().op, site.input_dtype(0))
 }
 
 /// A grid of one thread an element.
@@ -195,7 +230,7 @@ pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
     let mut shaped = Shaped::new(site, "conv2d", filters);
     let launch = &mut shaped.launch;
     let statistics = op.epilogue == Epilogue::Statistics;
-    let in_tiles = statistics && shaped.tiled;
+    let in_tiles = statistics && shaped.tile.is_some();
     let params = ForwardParams {
         x: launch.reads(site.input(0)),
         w: launch.reads(site.input(1)),
@@ -242,7 +277,7 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
         extents,
     };
     // A tiled kernel takes the pixels by their residues under the stride; the first class is the largest.
-    let classes = if shaped.tiled { extents.stride } else { 1 };
+    let classes = if shaped.tile.is_some() { extents.stride } else { 1 };
     let rows = product(&[images, height.div_ceil(classes), width.div_ceil(classes)]);
     vec![shaped.over(rows, [1, classes * classes], &params)]
 }
@@ -256,10 +291,10 @@ struct Splits {
 }
 
 impl Splits {
-    fn of(filter_elements: u32, filters: u32, pixels: u32) -> Self {
-        let tiles = filter_elements.div_ceil(TILE_ROWS) * filters.div_ceil(tile_columns(filters));
-        let wanted = SPLIT_BLOCKS.div_ceil(tiles);
-        let split = pixels.div_ceil(wanted).max(LEAST_SPLIT_PIXELS).next_multiple_of(TILE_DEPTH);
+    /// As many as make about `blocks` blocks of `tiles` tiles.
+    fn of(tiles: u32, blocks: u32, pixels: u32) -> Self {
+        let wanted = blocks.div_ceil(tiles);
+        let split = pixels.div_ceil(wanted).max(LEAST_SPLIT_PIXELS).next_multiple_of(SPLIT_DEPTH);
         Self { pixels: split, count: pixels.div_ceil(split) }
     }
 }
@@ -268,9 +303,9 @@ impl Splits {
 pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
     let extents = Extents::at(site);
     let (rows, filters) = (extents.filter_elements(), extents.w[0]);
-    let splits = extents.splits();
     let mut shaped = Shaped::new(site, "conv2d_weight_grad", filters);
-    let in_splits = shaped.tiled && splits.count > 1;
+    let splits = extents.splits(shaped.form);
+    let in_splits = shaped.tile.is_some() && splits.count > 1;
     let launch = &mut shaped.launch;
     let params = WeightGradParams {
         x: launch.reads(site.input(0)),
@@ -305,10 +340,14 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
             let parts = pixels.div_ceil(TILE_ROWS).max(Chunks::of(pixels as usize).count);
             floats(&[parts, 2, filters])
         }
-        Op::Conv2dWeightGrad(_) => match extents.splits().count {
-            1 => 0,
-            splits => floats(&[splits, filters, extents.filter_elements()]),
-        },
+        Op::Conv2dWeightGrad(_) => {
+            let dtype = graph.value(node.inputs[0]).dtype;
+            let counts = kernels::forms(&node.op, dtype).iter().map(|&form| extents.splits(form).count);
+            match counts.max() {
+                None | Some(1) => 0,
+                Some(splits) => floats(&[splits, filters, extents.filter_elements()]),
+            }
+        }
         _ => 0,
     }
 }
@@ -325,11 +364,9 @@ mod tests {
 
     #[test]
     fn splits_cover_every_pixel_once() {
-        for (elements, filters, pixels) in
-            [(1, 1, 1), (27, 96, 512_000), (864, 96, 512_000), (3456, 384, 32_000)]
-        {
-            let Splits { pixels: split, count } = Splits::of(elements, filters, pixels);
-            assert!(split.is_multiple_of(TILE_DEPTH) && split >= LEAST_SPLIT_PIXELS);
+        for (tiles, pixels) in [(1, 1), (1, 512_000), (7, 512_000), (54, 32_000), (2000, 32_000)] {
+            let Splits { pixels: split, count } = Splits::of(tiles, SPLIT_BLOCKS, pixels);
+            assert!(split.is_multiple_of(SPLIT_DEPTH) && split >= LEAST_SPLIT_PIXELS);
             assert!(count >= 1 && (count - 1) * split < pixels && pixels <= count * split);
         }
     }

@@ -9,6 +9,7 @@ pub mod batch_stats;
 pub mod classifier;
 pub mod conv2d;
 pub mod elementwise;
+mod mma;
 pub mod optimise;
 pub mod shortcut;
 pub mod step;

@@ -1,0 +1,209 @@
+// The data gradient on tensor cores, with its addends; and, fused, the gradient of the ReLU before it and the
+// reductions of the batch norms before that.
+//
+//     dx[m, c] = sum over (k, r, s) of dz[pixel(m, r, s), k] w[k, r, s, c]  (+ E^T dz + addend)
+//     with a ReLU: g = dx where its bit is set, else 0, takes dx's place; sums of g, and of g (z - mean) of each branch
+//
+// Rows are input pixels, columns the C channels. Under a stride the pixels fall into stride x stride classes by their
+// residues, each a small convolution of its own (index.cuh, gradient_line): no product is computed in vain, and a class
+// without taps only runs its epilogue. The filters lie across the depth and stay so: ldmatrix turns them over.
+//
+// Tiles and epilogue as in mma_forward.cu. Grid: x = tiles of the largest class, channels first; z = class. Blocks past
+// the end of a smaller class have no pixels; their sums are zeros. Part class * (row tiles of the largest class) + row
+// tile of the partials holds the sums of a tile of g as stored, added in the order of its rows' lanes.
+#include "../rir.cuh"
+#include "epilogue.cuh"
+#include "mma_epilogue.cuh"
+#include "mma_gather.cuh"
+#include "params.cuh"
+
+namespace conv2d {
+
+template <typename Tile, bool ANY>
+struct MmaDataGradOperands {
+    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AcrossDepth>;
+
+    const Source<bf16>& source;
+    GatheredRows<Tile::THREADS> gathered;
+    const bf16* filters;  // [K R S C]
+    const Extents& e;
+    uint32_t first_channel;
+    Depth depth;
+    DepthPosition step;  // to fetch
+    DepthPosition own;   // of this thread's chunks along its depth
+
+    __device__ __forceinline__ void fetch(Stage& stage) {
+        gathered.fetch(stage.rows, !ANY || e.k % CHUNK == 0, source, depth, own);
+        const auto address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
+            const DepthPosition position = depth.after(step, line);
+            const uint32_t c = first_channel + at + i;
+            const uint32_t tap = source.rows.filter(position.i) * e.s + source.columns.filter(position.j);
+            const bf16* from = filters + (uint64_t(position.channel) * (e.r * e.s) + tap) * e.c + c;
+            return c < e.c && depth.holds(position) ? from : nullptr;
+        };
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, !ANY || e.c % CHUNK == 0, filters, address);
+        step = depth.next_step(step);
+        own = depth.next_step(own);
+    }
+};
+
+template <typename Tile>
+struct DataGradStaging {
+    Staging<Tile> way_out;
+    float means[MOST_BRANCHES][Tile::COLUMNS];  // of the tile's channels
+};
+
+// A thread's sums of its columns: of g, and of g (z - mean) of each branch.
+struct ReluSums {
+    Eight of[1 + MOST_BRANCHES];
+};
+
+__device__ __forceinline__ uint32_t branches(const DataGradParams& p) { return p.z[1] != nullptr ? 2 : 1; }
+
+// Finishes and stores a pass.
+template <typename Tile>
+__device__ __forceinline__ void store_data_grad(const DataGradParams& p, const Source<bf16>& source,
+                                                DataGradStaging<Tile>& shared, uint32_t first_pixel, uint32_t count,
+                                                uint32_t first_channel, uint32_t column, ReluSums& relu_sums) {
+    Staging<Tile>& staging = shared.way_out;
+    const uint32_t c = first_channel + column;
+    const Extents& e = p.e;
+    const bool whole = e.c % CHUNK == 0;
+    const bool whole_identity = e.k % CHUNK == 0;
+    const uint32_t elements = min(CHUNK, e.c - c);
+    for (uint32_t row = staging.row_lane(); row < count; row += Staging<Tile>::ROW_LANES) {
+        const Pixel pixel = source.target(first_pixel + row);
+        const uint64_t at = uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c;
+        Eight sums, identity = {}, addend = {};
+        read_eight(staging.at(row), sums);
+        // A pixel off the identity's grid gains nothing from it.
+        if (c < e.identity && on_identity_grid(pixel, e)) {
+            const bf16* run = source.pixels + uint64_t(identity_output(pixel, e)) * e.k;
+            load_eight(run, c, e.identity, whole_identity, identity);
+        }
+        uint32_t added = 0;
+        if (p.addend != nullptr) {
+            load_eight(static_cast<const bf16*>(p.addend) + at, c, e.c, whole, addend);
+            added = p.mask != nullptr ? load_bits(p.mask, at + c, elements, whole) : 0xff;
+        }
+        const uint32_t passed = p.relu != nullptr ? load_bits(p.relu, at + c, elements, whole) : 0xff;
+#pragma unroll
+        for (uint32_t l = 0; l < CHUNK; ++l) {
+            const float dx = sums[l] + identity[l] + (added >> l & 1 ? addend[l] : 0);
+            sums[l] = passed >> l & 1 ? dx : 0;
+        }
+        store_eight(static_cast<bf16*>(p.dx) + at, c, e.c, whole, sums);
+        if (p.relu == nullptr) {
+            continue;
+        }
+#pragma unroll
+        for (uint32_t l = 0; l < CHUNK; ++l) {
+            relu_sums.of[0][l] += sums[l];
+        }
+#pragma unroll
+        for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
+            if (p.z[b] != nullptr) {
+                Eight z, means;
+                load_eight(static_cast<const bf16*>(p.z[b]) + at, c, e.c, whole, z);
+                read_eight(&shared.means[b][column], means);
+#pragma unroll
+                for (uint32_t l = 0; l < CHUNK; ++l) {
+                    relu_sums.of[1 + b][l] += sums[l] * (z[l] - means[l]);
+                }
+            }
+        }
+    }
+}
+
+// The sums of a pass's columns, to partials [1 + branches, C] of this tile.
+template <typename Tile>
+__device__ __forceinline__ void store_relu_sums(const DataGradParams& p, Staging<Tile>& staging,
+                                                const ReluSums& relu_sums, uint32_t first_channel, float* partials) {
+    const uint32_t c = first_channel + threadIdx.x;
+#pragma unroll
+    for (uint32_t quantity = 0; quantity < 1 + MOST_BRANCHES; ++quantity) {
+        if (quantity > branches(p)) {
+            break;
+        }
+        if (quantity > 0) {
+            __syncthreads();
+        }
+        const float total = add_row_lanes(staging, relu_sums.of[quantity]);
+        if (threadIdx.x < Staging<Tile>::PASS && c < p.e.c) {
+            partials[quantity * p.e.c + c] = total;
+        }
+    }
+}
+
+// Where this tile's partials begin.
+__device__ __forceinline__ float* tile_partials(const DataGradParams& p, uint32_t row_tile, uint32_t channel_tiles) {
+    const uint32_t row_tiles = gridDim.x / channel_tiles;
+    return p.partials + (uint64_t(blockIdx.z) * row_tiles + row_tile) * (1 + branches(p)) * p.e.c;
+}
+
+template <uint32_t COLUMNS, bool ANY>
+__device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
+    using Tile = MmaTile<COLUMNS>;
+    using Operands = MmaDataGradOperands<Tile, ANY>;
+    using S = Staging<Tile>;
+    using Shared = GatherShared<Tile, typename Operands::Stage, DataGradStaging<Tile>>;
+    RIR_SHARED_DYNAMIC(Shared, shared);
+    const Extents& e = p.e;
+    const Source<bf16> source{static_cast<const bf16*>(p.dz),
+                              e.p,
+                              e.q,
+                              e.k,
+                              gradient_line(blockIdx.z / e.stride, e.h, e.r, e.stride, e.pad),
+                              gradient_line(blockIdx.z % e.stride, e.w, e.s, e.stride, e.pad)};
+    const uint32_t pixels = e.n * source.rows.positions * source.columns.positions;
+    const uint32_t channel_tiles = ceil_div(e.c, COLUMNS);
+    const uint32_t row_tile = blockIdx.x / channel_tiles;
+    const uint32_t first_pixel = row_tile * TILE_ROWS;
+    const uint32_t first_channel = blockIdx.x % channel_tiles * COLUMNS;
+    if (first_pixel >= pixels) {
+        const uint32_t c = first_channel + threadIdx.x;
+        if (p.relu != nullptr && threadIdx.x < COLUMNS && c < e.c) {
+            for (uint32_t quantity = 0; quantity <= branches(p); ++quantity) {
+                tile_partials(p, row_tile, channel_tiles)[quantity * e.c + c] = 0;
+            }
+        }
+        return;
+    }
+    const Depth depth(source);
+    const DepthPosition own = depth.after({}, own_depth<Tile::THREADS>());
+    const bf16* w = static_cast<const bf16*>(p.w);
+    Operands operands{source, {source, first_pixel, pixels}, w, e, first_channel, depth, {}, own};
+    MmaSums<Tile> sums;
+    multiply<Tile>(shared.stages, operands, depth.steps(), sums);
+
+    // For whom the first pass's barrier waits.
+    for (uint32_t b = 0; p.relu != nullptr && b < branches(p); ++b) {
+        const uint32_t c = first_channel + threadIdx.x;
+        if (threadIdx.x < COLUMNS && c < e.c) {
+            shared.staging.means[b][threadIdx.x] = p.stats[b][c];
+        }
+    }
+    const uint32_t count = min(TILE_ROWS, pixels - first_pixel);
+    for (uint32_t pass = 0; pass < S::PASSES; ++pass) {
+        stage_sums(shared.staging.way_out, sums, pass);
+        ReluSums relu_sums = {};
+        if (S::has_place() && first_channel + S::column(pass) < e.c) {
+            store_data_grad(p, source, shared.staging, first_pixel, count, first_channel, S::column(pass), relu_sums);
+        }
+        if (p.relu != nullptr) {
+            float* partials = tile_partials(p, row_tile, channel_tiles);
+            store_relu_sums(p, shared.staging.way_out, relu_sums, first_channel + pass * S::PASS, partials);
+        }
+    }
+}
+static_assert(MmaTile<192>::THREADS >= 192 && MmaTile<128>::THREADS >= 128, "a thread a column writes the zeros");
+
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_32_bf16, DataGradParams, MmaTile<32>::THREADS, mma_data_grad<32, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_64_bf16, DataGradParams, MmaTile<64>::THREADS, mma_data_grad<64, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_96_bf16, DataGradParams, MmaTile<96>::THREADS, mma_data_grad<96, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_128_bf16, DataGradParams, MmaTile<128>::THREADS, mma_data_grad<128, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_192_bf16, DataGradParams, MmaTile<192>::THREADS, mma_data_grad<192, false>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_any_32_bf16, DataGradParams, MmaTile<32>::THREADS, mma_data_grad<32, true>)
+RIR_KERNEL_ALONE(conv2d_data_grad_mma_any_96_bf16, DataGradParams, MmaTile<96>::THREADS, mma_data_grad<96, true>)
+
+}  // namespace conv2d

@@ -1,0 +1,173 @@
+// Convolution on tensor cores (implicit GEMM in bf16), with its epilogues.
+//
+//     z[m, k] = sum over (c, r, s) of x[pixel(m, r, s), c] w[k, (r, s, c)]  (+ E x)
+//
+// Rows are the N P Q output pixels, columns the K filters; both operands lie along the depth in global memory. The
+// im2col matrix of the rows is never stored: each step copies its part of it (mma_gather.cuh), the padding as zeros.
+//
+// Tile: 128 pixels x 32, 64, 96, 128 or 192 filters x 32 of the depth, by 4 warps or, of 192, 8 (mma_index.cuh). Grid:
+// x = tiles, filters first, so that blocks that run together read the same pixels. `any` takes any number of channels,
+// the others multiples of 8.
+//
+// Epilogue (mma_epilogue.cuh): E, then scale and shift, outer shortcut and ReLU; storing; for training, the tile's mean
+// and squared deviations per channel of the values as they were stored. Invariant: two passes over them, so a large
+// mean cancels nothing; rows past the last pixel count nowhere.
+#include "../rir.cuh"
+#include "epilogue.cuh"
+#include "mma_epilogue.cuh"
+#include "mma_gather.cuh"
+#include "params.cuh"
+
+namespace conv2d {
+
+template <typename Tile, bool ANY>
+struct MmaForwardOperands {
+    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AlongDepth>;
+
+    const Source<bf16>& source;
+    GatheredRows<Tile::THREADS> gathered;
+    const bf16* filters;  // [K R S C]
+    uint32_t first_filter, filter_count;
+    Depth depth;
+    DepthPosition own;  // of this thread's chunks in the step to fetch
+
+    __device__ __forceinline__ void fetch(Stage& stage) {
+        const bool whole = !ANY || source.channels % CHUNK == 0;
+        gathered.fetch(stage.rows, whole, source, depth, own);
+        const uint32_t filter_elements = depth.tap_rows * depth.tap_columns * depth.channels;
+        const auto address = [&](uint32_t, uint32_t column, uint32_t, uint32_t i) -> const bf16* {
+            const DepthPosition position = i == 0 ? own : depth.after(own, i);
+            const uint32_t k = first_filter + column;
+            if (k >= filter_count || !depth.holds(position)) {
+                return nullptr;
+            }
+            // In 32 bits, as many as the weight gradient counts in.
+            const uint32_t tap = position.i * depth.tap_columns + position.j;
+            return filters + (k * filter_elements + tap * depth.channels + position.channel);
+        };
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, whole, filters, address);
+        own = depth.next_step(own);
+    }
+};
+
+// Finishes and stores a pass. Sets the thread's sums of its columns, and leaves the values as stored in place of its
+// sums, where `statistics` are wanted.
+template <typename Tile>
+__device__ __forceinline__ void store_forward(const ForwardParams& p, Staging<Tile>& staging, uint32_t first_pixel,
+                                              uint32_t count, uint32_t k, bool statistics, Eight& column_sums) {
+    const Extents& e = p.e;
+    const bool whole = e.k % CHUNK == 0;
+    const bool whole_identity = e.c % CHUNK == 0;
+    Eight scale, shift;
+#pragma unroll
+    for (uint32_t l = 0; l < CHUNK; ++l) {
+        const bool given = p.scale_shift != nullptr && k + l < e.k;
+        scale[l] = given ? p.scale_shift[k + l] : 1;
+        shift[l] = given ? p.scale_shift[e.k + k + l] : 0;
+        column_sums[l] = 0;
+    }
+    for (uint32_t row = staging.row_lane(); row < count; row += Staging<Tile>::ROW_LANES) {
+        const uint32_t m = first_pixel + row;
+        Eight sums, identity = {}, outer = {};
+        read_eight(staging.at(row), sums);
+        if (k < e.identity) {
+            const uint64_t from = uint64_t(identity_input(unpack_pixel(m, e.p, e.q), e)) * e.c;
+            load_eight(static_cast<const bf16*>(p.x) + from, k, e.identity, whole_identity, identity);
+        }
+        if (p.outer != nullptr) {
+            load_eight(static_cast<const bf16*>(p.outer) + uint64_t(m) * e.k, k, e.k, whole, outer);
+        }
+#pragma unroll
+        for (uint32_t l = 0; l < CHUNK; ++l) {
+            sums[l] = finish_forward(p, sums[l] + identity[l], scale[l], shift[l], outer[l]);
+        }
+        store_eight(static_cast<bf16*>(p.z) + uint64_t(m) * e.k, k, e.k, whole, sums);
+        if (statistics) {
+#pragma unroll
+            for (uint32_t l = 0; l < CHUNK; ++l) {
+                column_sums[l] += sums[l];
+            }
+            write_eight(staging.at(row), sums);
+        }
+    }
+}
+
+// Mean and squared deviations of each column's `count` rows, to partials [2, K] of this tile of rows.
+template <typename Tile>
+__device__ __forceinline__ void mma_statistics(Staging<Tile>& staging, const Eight& column_sums, uint32_t count,
+                                               uint32_t first_filter, uint32_t filters, float* partials) {
+    using S = Staging<Tile>;
+    const float mean = add_row_lanes(staging, column_sums) / float(count);
+    if (threadIdx.x < S::PASS) {
+        staging.totals[threadIdx.x] = mean;
+    }
+    __syncthreads();
+    Eight squares = {};
+    if (S::has_place()) {
+        Eight means;
+        read_eight(&staging.totals[S::group() * CHUNK], means);
+        for (uint32_t row = S::row_lane(); row < count; row += S::ROW_LANES) {
+            Eight z;
+            read_eight(staging.at(row), z);
+#pragma unroll
+            for (uint32_t l = 0; l < CHUNK; ++l) {
+                squares[l] += (z[l] - means[l]) * (z[l] - means[l]);
+            }
+        }
+    }
+    const float square = add_row_lanes(staging, squares);
+    const uint32_t k = first_filter + threadIdx.x;
+    if (threadIdx.x < S::PASS && k < filters) {
+        partials[k] = mean;
+        partials[filters + k] = square;
+    }
+}
+
+template <uint32_t COLUMNS, bool ANY>
+__device__ __forceinline__ void mma_forward(const ForwardParams& p) {
+    using Tile = MmaTile<COLUMNS>;
+    using Operands = MmaForwardOperands<Tile, ANY>;
+    using S = Staging<Tile>;
+    using Shared = GatherShared<Tile, typename Operands::Stage, S>;
+    RIR_SHARED_DYNAMIC(Shared, shared);
+    const Extents& e = p.e;
+    const uint32_t pixels = e.n * e.p * e.q;
+    const uint32_t filter_tiles = ceil_div(e.k, COLUMNS);
+    const uint32_t row_tile = blockIdx.x / filter_tiles;
+    const uint32_t first_pixel = row_tile * TILE_ROWS;
+    const uint32_t first_filter = blockIdx.x % filter_tiles * COLUMNS;
+
+    const Source<bf16> source{
+        static_cast<const bf16*>(p.x),          e.h, e.w, e.c, forward_line(e.p, e.r, e.stride, e.pad),
+        forward_line(e.q, e.s, e.stride, e.pad)};
+    const Depth depth(source);
+    const DepthPosition own = depth.after({}, own_depth<Tile::THREADS>());
+    const bf16* w = static_cast<const bf16*>(p.w);
+    Operands operands{source, {source, first_pixel, pixels}, w, first_filter, e.k, depth, own};
+    MmaSums<Tile> sums;
+    multiply<Tile>(shared.stages, operands, depth.steps(), sums);
+
+    const uint32_t count = min(TILE_ROWS, pixels - first_pixel);
+    for (uint32_t pass = 0; pass < S::PASSES; ++pass) {
+        stage_sums(shared.staging, sums, pass);
+        Eight column_sums = {};
+        const uint32_t k = first_filter + S::column(pass);
+        if (S::has_place() && k < e.k) {
+            store_forward(p, shared.staging, first_pixel, count, k, p.partials != nullptr, column_sums);
+        }
+        if (p.partials != nullptr) {
+            float* partials = p.partials + uint64_t(row_tile) * 2 * e.k;
+            mma_statistics(shared.staging, column_sums, count, first_filter + pass * S::PASS, e.k, partials);
+        }
+    }
+}
+
+RIR_KERNEL_ALONE(conv2d_mma_32_bf16, ForwardParams, MmaTile<32>::THREADS, mma_forward<32, false>)
+RIR_KERNEL_ALONE(conv2d_mma_64_bf16, ForwardParams, MmaTile<64>::THREADS, mma_forward<64, false>)
+RIR_KERNEL_ALONE(conv2d_mma_96_bf16, ForwardParams, MmaTile<96>::THREADS, mma_forward<96, false>)
+RIR_KERNEL_ALONE(conv2d_mma_128_bf16, ForwardParams, MmaTile<128>::THREADS, mma_forward<128, false>)
+RIR_KERNEL_ALONE(conv2d_mma_192_bf16, ForwardParams, MmaTile<192>::THREADS, mma_forward<192, false>)
+RIR_KERNEL_ALONE(conv2d_mma_any_32_bf16, ForwardParams, MmaTile<32>::THREADS, mma_forward<32, true>)
+RIR_KERNEL_ALONE(conv2d_mma_any_96_bf16, ForwardParams, MmaTile<96>::THREADS, mma_forward<96, true>)
+
+}  // namespace conv2d

@@ -1,0 +1,136 @@
+// Proves the index maths of the tensor-core convolutions (conv2d/mma_index.cuh) on the host, by brute force:
+//
+//     g++ -std=c++20 -I kernels kernels/tests/mma_index.cpp -o index && ./index
+//
+// - the swizzle loses no chunk, and neither what ldmatrix reads nor what threads write meets a bank twice;
+// - every sum of a tile has one thread, and what ldmatrix brings is each element of a part once;
+// - on the way out no sum is lost, and no access meets a bank twice.
+#include "conv2d/mma_index.cuh"
+
+#include <cstdio>
+#include <set>
+#include <utility>
+#include <vector>
+
+using namespace conv2d;
+
+static int failures = 0;
+
+#define CHECK(condition)                                                     \
+    do {                                                                     \
+        if (!(condition)) {                                                  \
+            std::printf("FAIL %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            ++failures;                                                      \
+        }                                                                    \
+    } while (false)
+
+// The 128 bytes of all banks hold eight chunks of 16 bytes: whether eight of them are in eight places.
+static bool fill_the_banks(const std::vector<uint32_t>& chunks) {
+    std::set<uint32_t> places;
+    for (uint32_t chunk : chunks) {
+        places.insert(chunk % 8);
+    }
+    return places.size() == 8;
+}
+
+template <uint32_t CHUNKS>
+static void swizzle_of(uint32_t lines) {
+    std::set<uint32_t> all;
+    for (uint32_t line = 0; line < lines; ++line) {
+        for (uint32_t chunk = 0; chunk < CHUNKS; ++chunk) {
+            all.insert(swizzled_chunk<CHUNKS>(line, chunk));
+        }
+    }
+    CHECK(all.size() == lines * CHUNKS && *all.rbegin() == lines * CHUNKS - 1);
+    for (uint32_t chunk = 0; chunk < CHUNKS; ++chunk) {
+        for (uint32_t line = 0; line < lines; line += 8) {
+            std::vector<uint32_t> matrix;
+            for (uint32_t row = 0; row < 8; ++row) {
+                matrix.push_back(swizzled_chunk<CHUNKS>(line + row, chunk));
+            }
+            CHECK(fill_the_banks(matrix));
+        }
+    }
+    for (uint32_t first = 0; first < lines * CHUNKS; first += 8) {
+        std::vector<uint32_t> written;
+        for (uint32_t number = first; number < first + 8; ++number) {
+            written.push_back(swizzled_chunk<CHUNKS>(number / CHUNKS, number % CHUNKS));
+        }
+        CHECK(fill_the_banks(written));
+    }
+}
+
+template <uint32_t COLUMNS>
+static void tile_of() {
+    using Tile = MmaTile<COLUMNS>;
+    std::set<std::pair<uint32_t, uint32_t>> sums;
+    const uint32_t pass = pass_columns(COLUMNS);
+    for (uint32_t thread = 0; thread < Tile::THREADS; ++thread) {
+        for (uint32_t i = 0; i < Tile::WARP_ROWS / 16; ++i) {
+            for (uint32_t j = 0; j < Tile::WARP_COLUMNS / 8; ++j) {
+                for (uint32_t l = 0; l < 4; ++l) {
+                    const uint32_t row = Tile::warp_row(thread) + i * 16 + sum_row(thread % 32, l);
+                    const uint32_t column = Tile::warp_column(thread) + j * 8 + sum_column(thread % 32, l);
+                    CHECK(row < TILE_ROWS && column < COLUMNS);
+                    CHECK(column / pass == Tile::warp_column(thread) / pass);
+                    sums.insert({row, column});
+                }
+            }
+        }
+    }
+    CHECK(sums.size() == TILE_ROWS * COLUMNS);
+    CHECK(Tile::THREADS * (Tile::WARP_ROWS / 16) * (Tile::WARP_COLUMNS / 8) * 4 == TILE_ROWS * COLUMNS);
+
+    // Pairs of f32 go out half a warp at a time: 16 lanes, 32 banks.
+    for (uint32_t first : {0u, 16u}) {
+        std::set<uint32_t> banks;
+        for (uint32_t lane = first; lane < first + 16; ++lane) {
+            const uint32_t row = sum_row(lane, 0);
+            banks.insert((row * pass + staged_column(row, sum_column(lane, 0))) % 32);
+        }
+        CHECK(banks.size() == 16);
+    }
+    // Eight of them come back a thread, in two vectors of which every other four lanes take the second first.
+    const uint32_t groups = pass / CHUNK;
+    for (uint32_t first = 0; first + 8 <= Tile::THREADS / groups * groups; first += 8) {
+        std::vector<uint32_t> vectors;
+        for (uint32_t thread = first; thread < first + 8; ++thread) {
+            const uint32_t row = thread / groups;
+            const uint32_t at = row * pass + staged_column(row, thread % groups * CHUNK);
+            vectors.push_back(at / 4 + thread / 4 % 2);
+        }
+        CHECK(fill_the_banks(vectors));
+    }
+}
+
+static void parts_are_whole() {
+    for (bool row_operand : {false, true}) {
+        std::set<std::pair<uint32_t, uint32_t>> matrices;
+        for (uint32_t lane = 0; lane < 32; lane += 8) {
+            matrices.insert({part_at(lane, row_operand), part_depth(lane, row_operand)});
+        }
+        CHECK((matrices == std::set<std::pair<uint32_t, uint32_t>>{{0, 0}, {0, 8}, {8, 0}, {8, 8}}));
+    }
+    // mma takes its row operand's second matrix from row 8, and its column operand's from depth 8.
+    CHECK(part_at(8, true) == 8 && part_depth(8, true) == 0);
+    CHECK(part_at(8, false) == 0 && part_depth(8, false) == 8);
+}
+
+int main() {
+    swizzle_of<MMA_DEPTH / CHUNK>(TILE_ROWS);
+    swizzle_of<32 / CHUNK>(MMA_DEPTH);
+    swizzle_of<64 / CHUNK>(MMA_DEPTH);
+    swizzle_of<96 / CHUNK>(MMA_DEPTH);
+    swizzle_of<128 / CHUNK>(MMA_DEPTH);
+    swizzle_of<192 / CHUNK>(MMA_DEPTH);
+    // That the count is not blind: without the swizzle, eight lines of four chunks meet two places.
+    CHECK(!fill_the_banks({0, 4, 8, 12, 16, 20, 24, 28}));
+    tile_of<32>();
+    tile_of<64>();
+    tile_of<96>();
+    tile_of<128>();
+    tile_of<192>();
+    parts_are_whole();
+    std::printf(failures == 0 ? "index: ok\n" : "index: %d failures\n", failures);
+    return failures == 0 ? 0 : 1;
+}

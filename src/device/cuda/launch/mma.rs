@@ -1,0 +1,64 @@
+//! The tiles of the tensor-core convolutions: `kernels/conv2d/mma_index.cuh`.
+//!
+//! A tile follows from the shape alone, never from the card: every card from sm_80 on has the shared memory of every
+//! tile, and a result has the same bits on all of them.
+
+use super::conv2d::TILE_ROWS;
+
+/// A form of tile that a product has a kernel for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// Columns.
+    pub columns: u32,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory of a block.
+    pub shared: u32,
+}
+
+/// Widths for which each product has a kernel, the widest first, where all channels come in chunks of [`CHUNK`].
+const COLUMNS: [u32; 5] = [192, 128, 96, 64, 32];
+/// Those of the kernels that take any channels.
+const ANY_COLUMNS: [u32; 2] = [96, 32];
+/// Channels that are copied at once: CHUNK of `mma_index.cuh`.
+pub const CHUNK: u32 = 8;
+/// Depth of a stage, and stages: MMA_DEPTH and STAGES of `mma_index.cuh`.
+pub const DEPTH: u32 = 32;
+const STAGES: u32 = 4;
+const BF16_BYTES: u32 = 2;
+/// Bytes that a weight gradient has beside its stages: an OriginVector of `gather.cuh` for every depth of them.
+pub const ORIGINS: u32 = STAGES * DEPTH * 16;
+
+/// The tile for a product of so many columns: the width with which its tiles read the fewest numbers. A wide tile reads
+/// the rows less often, a narrow one leaves fewer columns empty.
+///
+/// `whole`: all channels that lie next to each other in an operand come in chunks of [`CHUNK`].
+pub fn tile(columns: u32, whole: bool) -> Tile {
+    let widths: &[u32] = if whole { &COLUMNS } else { &ANY_COLUMNS };
+    let read = |width: &&u32| columns.div_ceil(**width) * (TILE_ROWS + **width);
+    let columns = *widths.iter().min_by_key(read).expect("there are some");
+    // MmaTile: four warps, and of the widest tile eight.
+    let threads = if columns == 192 { 256 } else { 128 };
+    Tile { columns, threads, shared: STAGES * (TILE_ROWS + columns) * DEPTH * BF16_BYTES }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_read_as_little_as_they_can() {
+        let widths = [1, 8, 33, 64, 96, 128, 160, 192, 256, 384];
+        assert_eq!(widths.map(|c| tile(c, true).columns), [32, 32, 64, 64, 96, 128, 192, 192, 128, 192]);
+        assert_eq!(widths.map(|c| tile(c, false).columns), [32, 32, 96, 96, 96, 96, 96, 96, 96, 96]);
+    }
+
+    /// The least that a block may have on any card from sm_80 on: 99 KiB, of sm_86, sm_89 and sm_120.
+    #[test]
+    fn every_tile_fits_on_every_card() {
+        for columns in COLUMNS {
+            let Tile { shared, .. } = tile(columns, true);
+            assert!(shared + ORIGINS <= 99 << 10, "{columns} columns take {shared} bytes");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Of `conv2d/mma_*`.
+
+use super::{Fault, test_fault};
+
+const FORWARD: &[&str] = &["conv2d_mma_forward"];
+const DATA_GRAD: &[&str] = &["conv2d_mma_data_grad"];
+
+/// 12 steps of 4 stages, two tiles of rows, two passes out.
+const LONG: &[&str] = &["conv2d/n3h7w7c40k128r3s1p1-e20-stats/bf16/mma"];
+/// Channels that are gathered one by one, of one operand along the depth and of the other across it.
+const ODD: &[&str] = &["conv2d_data_grad/n2h7w5c20k33r3s1p1/bf16/mma"];
+/// A stride, and filters that ldmatrix turns over.
+const STRIDED: &[&str] = &["conv2d_data_grad/n3h13w13c24k16r3s2p1-e12-masked/bf16/mma"];
+/// 32 channels outermost in the depth.
+const STAGED: &[&str] = &["conv2d_data_grad/n2h8w8c32k64r3s2p1/bf16/mma"];
+const WEIGHTS: &[&str] = &["conv2d_weight_grad/n3h7w7c40k128r3s1p1/bf16/mma"];
+
+pub fn faults() -> Vec<Fault> {
+    [pipeline(), tile(), depth(), way_out(), data_grad(), weight_grad()].into_iter().flatten().collect()
+}
+
+fn pipeline() -> Vec<Fault> {
+    const FILE: &str = "conv2d/mma_tile.cuh";
+    vec![
+        Fault::rows("a stage is not waited for", FILE, LONG)
+            .find("fragments[0].multiply(sums);\n        ptx::copy_async_wait<STAGES - 2>();\n")
+            .put("fragments[0].multiply(sums);\n")
+            .of(FORWARD),
+        Fault::rows("a stage is waited for a step late", FILE, LONG)
+            .find("fragments[0].multiply(sums);\n        ptx::copy_async_wait<STAGES - 2>();\n")
+            .put("fragments[0].multiply(sums);\n        ptx::copy_async_wait<STAGES - 1>();\n")
+            .of(FORWARD),
+        Fault::rows("the first stage is waited for a step late", FILE, LONG)
+            .find("    ptx::copy_async_wait<STAGES - 2>();\n    __syncthreads();\n\n")
+            .put("    ptx::copy_async_wait<STAGES - 1>();\n    __syncthreads();\n\n")
+            .of(FORWARD),
+        Fault::rows("no barrier in a step", FILE, LONG)
+            .find("        __syncthreads();\n        if (step + 1 < steps) {")
+            .put("        if (step + 1 < steps) {")
+            .of(FORWARD),
+        Fault::rows("a stage is filled while it is read", FILE, LONG)
+            .find("stages[(step + STAGES - 1) % STAGES]")
+            .put("stages[step % STAGES]")
+            .of(FORWARD),
+        Fault::rows("a step without a group of its own", FILE, LONG)
+            .find("        ptx::copy_async_commit();\n        fragments[0]")
+            .put("        fragments[0]")
+            .of(FORWARD),
+    ]
+}
+
+fn tile() -> Vec<Fault> {
+    const FILE: &str = "conv2d/mma_tile.cuh";
+    const INDEX: &str = "conv2d/mma_index.cuh";
+    vec![
+        Fault::rows("a tile is read without its swizzle", FILE, LONG)
+            .find("? chunk(matrix_at + lane % 8, matrix_depth / CHUNK)")
+            .put("? chunks[(matrix_at + lane % 8) * CHUNKS + matrix_depth / CHUNK]")
+            .of(FORWARD),
+        Fault::rows("registers of a fragment are swapped", FILE, LONG)
+            .find("{columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]}")
+            .put("{columns[j / 2][j % 2 * 2 + 1], columns[j / 2][j % 2 * 2]}")
+            .of(FORWARD),
+        Fault::rows("an operand across the depth is not turned over", FILE, STRIDED)
+            .find("ptx::load_matrices<!ALONG_DEPTH>")
+            .put("ptx::load_matrices<false>")
+            .of(DATA_GRAD),
+        Fault::rows("the row operand's matrices are in the columns' order", INDEX, LONG)
+            .find("(row_operand ? lane / 8 % 2 : lane / 16) * 8")
+            .put("(row_operand ? lane / 16 : lane / 16) * 8")
+            .of(FORWARD),
+        Fault::rows("the padding is copied", FILE, LONG)
+            .find("nothing ? somewhere : from, nothing ? 0 : 16")
+            .put("nothing ? somewhere : from, 16")
+            .of(FORWARD),
+        Fault::rows("gathered pairs are swapped", FILE, ODD)
+            .find("bits << (i % 2 * 16)")
+            .put("bits << ((i + 1) % 2 * 16)")
+            .of(DATA_GRAD),
+    ]
+}
+
+fn depth() -> Vec<Fault> {
+    const FILE: &str = "conv2d/mma_gather.cuh";
+    vec![
+        Fault::rows("depths past the last tap", FILE, LONG)
+            .find("return at.i < tap_rows;")
+            .put("return true;")
+            .of(FORWARD),
+        Fault::rows("the same 32 channels throughout", FILE, STAGED)
+            .find("            at.channel += MMA_DEPTH;\n")
+            .put("")
+            .of(DATA_GRAD),
+        Fault::rows("pixels past the last one are gathered", FILE, LONG)
+            .find("index < pixels ? source.origin(index)")
+            .put("true ? source.origin(index)")
+            .of(FORWARD),
+    ]
+}
+
+fn way_out() -> Vec<Fault> {
+    const FILE: &str = "conv2d/mma_epilogue.cuh";
+    const FORWARD_FILE: &str = "conv2d/mma_forward.cu";
+    vec![
+        Fault::rows("sums are read without their swizzle", FILE, LONG)
+            .find("return &sums[row][staged_column(row, group() * CHUNK)];")
+            .put("return &sums[row][group() * CHUNK];")
+            .of(FORWARD),
+        Fault::rows(
+            "the second pass does not wait for the first",
+            FILE,
+            &["conv2d/n3h7w7c40k128r3s1p1-e20-scale-outer-relu/bf16/mma"],
+        )
+        .find("    if (pass > 0) {\n        __syncthreads();\n    }\n")
+        .put("")
+        .of(FORWARD),
+        Fault::rows("the last lane of rows is not added", FILE, LONG)
+            .find("lane < S::ROW_LANES; ++lane")
+            .put("lane + 1 < S::ROW_LANES; ++lane")
+            .of(FORWARD),
+        Fault::rows("statistics of what was not rounded", FILE, LONG)
+            .find("        v[i] = __uint_as_float(low << 16);\n")
+            .put("")
+            .of(FORWARD),
+        Fault::rows("statistics count rows past the last pixel", FORWARD_FILE, LONG)
+            .find("row < count; row += S::ROW_LANES")
+            .put("row < TILE_ROWS; row += S::ROW_LANES"),
+        Fault::rows("E of the neighbouring channel", FORWARD_FILE, LONG)
+            .find("static_cast<const bf16*>(p.x) + from, k, e.identity")
+            .put("static_cast<const bf16*>(p.x) + from + 8, k, e.identity"),
+    ]
+}
+
+fn data_grad() -> Vec<Fault> {
+    const FILE: &str = "conv2d/mma_data_grad.cu";
+    let relu = |name: &'static str| Fault {
+        name,
+        ..test_fault!("", FILE, relu_sums::the_data_gradient_ends_with_relu_and_the_sums_of_its_batch_norms)
+    };
+    vec![
+        Fault::rows("residues of rows and columns are swapped, on tensor cores", FILE, STRIDED)
+            .find("gradient_line(blockIdx.z / e.stride, e.h")
+            .put("gradient_line(blockIdx.z % e.stride, e.h"),
+        Fault::rows("E^T at pixels that have no partner, on tensor cores", FILE, STRIDED)
+            .find("c < e.identity && on_identity_grid(pixel, e)")
+            .put("c < e.identity"),
+        Fault::rows("the addend is added whole", FILE, STRIDED)
+            .find("p.mask != nullptr ? load_bits(p.mask, at + c, elements, whole) : 0xff")
+            .put("0xff"),
+        relu("the ReLU's bit is ignored").find("passed >> l & 1 ? dx : 0").put("dx"),
+        relu("a tile without pixels leaves its sums as they were")
+            .find("tile_partials(p, row_tile, channel_tiles)[quantity * e.c + c] = 0;")
+            .put(""),
+        relu("all classes share their partials")
+            .find("uint64_t(blockIdx.z) * row_tiles + row_tile")
+            .put("uint64_t(row_tile)"),
+        relu("both branches have one mean").find("&shared.means[b][column]").put("&shared.means[0][column]"),
+        relu("no barrier between two sums")
+            .find("        if (quantity > 0) {\n            __syncthreads();\n        }\n")
+            .put(""),
+    ]
+}
+
+fn weight_grad() -> Vec<Fault> {
+    const FILE: &str = "conv2d/mma_weight_grad.cu";
+    vec![
+        Fault::rows("a split loses its last pixels, on tensor cores", FILE, WEIGHTS)
+            .find("ceil_div(end - begin, MMA_DEPTH)")
+            .put("(end - begin) / MMA_DEPTH"),
+        Fault::rows(
+            "pixels past the end of a split, on tensor cores",
+            FILE,
+            &["conv2d_weight_grad/n3h13w13c24k16r3s2p1/bf16/mma"],
+        )
+        .find("m < end && k < e.k ?")
+        .put("m <= end && k < e.k ?"),
+        Fault::rows("a split too many", FILE, &["conv2d_weight_grad/n9h16w16c10k20r3s1p1/bf16/mma"])
+            .find("blockIdx.y * p.pixels_per_split")
+            .put("(blockIdx.y + 1) * p.pixels_per_split"),
+        Fault::rows("origins of another step", FILE, WEIGHTS)
+            .find("= origins[step % STAGES];")
+            .put("= origins[(step + 1) % STAGES];"),
+        Fault::rows("a warp stores the rows of another", FILE, WEIGHTS)
+            .find("first_row + Tile::warp_row(threadIdx.x) + i * 16")
+            .put("first_row + i * 16"),
+    ]
+}
