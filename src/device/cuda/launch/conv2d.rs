@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::batch_norm::Chunks;
 use super::batch_stats::{self, Matrix};
+use super::pass::Chunks;
 use super::{Address, Launch, Site, View, extent, suffix};
 use crate::device::cuda::Kernels;
 use crate::graph::{Graph, Node, Shape};

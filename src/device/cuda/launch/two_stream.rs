@@ -2,9 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::batch_norm::{Chunks, REDUCE_THREADS, affine, constants, constants_bytes, finalise, pair_bytes};
-use super::{Address, Launch, Site, View, extent, spread, suffix};
-use crate::ops::{Outer, TwoStreamUpdate};
+use super::batch_norm::{Norm, NormGradient, Reduced, finalise_all};
+use super::pass::{Chunks, EIGHT, REDUCE_THREADS, form, grid};
+use super::{Address, Launch, Site, THREADS, extent, spread, suffix};
+use crate::ops::{EPSILON, Outer, TwoStreamUpdate};
 
 /// Elements whose mask bits share a byte: MASK_ELEMENTS of `kernels/layout.cuh`.
 const MASK_ELEMENTS: u64 = 8;
@@ -13,7 +14,7 @@ const MASK_ELEMENTS: u64 = 8;
 #[repr(C)]
 struct OuterParams {
     x: Address,
-    pair: Address,
+    norm: Norm,
     height: u32,
     width: u32,
     channels: u32,
@@ -28,33 +29,28 @@ struct OuterParams {
 #[repr(C)]
 struct UpdateParams {
     z: Address,
-    pair: Address,
+    norm: Norm,
     y: Address,
     mask: Address,
-    elements: u64,
+    outer: OuterParams,
+    rows: u64,
     height: u32,
     width: u32,
     channels: u32,
-    padding: u32,
-    outer: OuterParams,
+    epsilon: f32,
 }
 
-/// Bytes of scratch of an update: the pair of its batch norm, and of its projection's.
-pub fn update_scratch(op: &TwoStreamUpdate, channels: usize) -> usize {
-    pair_bytes(channels) * if op.outer == Outer::Projection { 2 } else { 1 }
-}
-
-/// Part `i` of a scratch that is cut in parts of `bytes`.
-fn part(scratch: View, i: usize, bytes: usize) -> View {
-    View { address: scratch.address.offset(i * bytes), bytes }
+/// The name of a kernel that reads input 0.
+fn kernel(name: &str, is_projected: bool, site: &Site<'_>) -> String {
+    let projected = if is_projected { "projected_" } else { "" };
+    let [.., channels] = site.input_image(0);
+    format!("{name}_{projected}{}{}", form(channels), suffix(site.input_dtype(0)))
 }
 
 /// `two_stream_update`.
-pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Vec<Launch> {
-    let ([_, height, width, channels], elements) = (site.input_image(0), site.output_elements(0));
-    let pair = |i| part(site.scratch(), i, pair_bytes(channels as usize));
-    let mut launches = vec![affine([1, 2, 3].map(|i| site.input(i)), pair(0), channels)];
-    let mut launch = Launch::new(format!("two_stream_update_{}", suffix(site.input_dtype(0))));
+pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Launch {
+    let ([_, height, width, channels], rows) = (site.input_image(0), site.input_rows(0));
+    let mut launch = Launch::new(kernel("two_stream_update", op.outer == Outer::Projection, site));
     let mut outer =
         OuterParams { x: launch.may_read(site.maybe_input(4)), stride: 1, ..OuterParams::default() };
     match op.outer {
@@ -65,26 +61,25 @@ pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Vec<Launch> {
             let [stride, copied, from, to] = [s.stride, s.copied, s.from, s.to].map(extent);
             outer = OuterParams { height, width, channels, stride, copied, from, to, ..outer };
         }
-        Outer::Projection => {
-            launches.push(affine([5, 6, 7].map(|i| site.input(i)), pair(1), channels));
-            outer.pair = launch.reads(pair(1));
-        }
+        Outer::Projection => outer.norm = Norm::read(&mut launch, [5, 6, 7].map(|i| site.input(i))),
     }
     let params = UpdateParams {
         z: launch.reads(site.input(0)),
-        pair: launch.reads(pair(0)),
+        norm: Norm::read(&mut launch, [1, 2, 3].map(|i| site.input(i))),
         y: launch.writes(site.output(0)),
         mask: launch.writes(site.output(1)),
-        elements,
+        outer,
+        rows: rows as u64,
         height,
         width,
         channels,
-        padding: 0,
-        outer,
+        epsilon: EPSILON as f32,
     };
-    let grid = spread(elements.div_ceil(MASK_ELEMENTS));
-    launches.push(launch.over(grid, super::THREADS).with(&params));
-    launches
+    let grid = match channels % EIGHT {
+        0 => grid(rows, channels),
+        _ => spread(site.output_elements(0).div_ceil(MASK_ELEMENTS)),
+    };
+    launch.over(grid, THREADS).with(&params)
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -100,16 +95,11 @@ struct ReduceParams {
     chunk_rows: u32,
 }
 
-fn projected(projected: bool) -> &'static str {
-    if projected { "projected_" } else { "" }
-}
-
 /// `two_stream_reduce`.
 pub fn reduce(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
     let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
     let (chunks, partials) = (Chunks::of(rows), site.scratch());
-    let kernel = format!("two_stream_reduce_{}{}", projected(is_projected), suffix(site.input_dtype(0)));
-    let mut first = Launch::new(kernel);
+    let mut first = Launch::new(kernel("two_stream_reduce", is_projected, site));
     let params = ReduceParams {
         dy: first.reads(site.input(0)),
         mask: first.reads(site.input(1)),
@@ -120,14 +110,24 @@ pub fn reduce(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
         channels,
         chunk_rows: chunks.rows,
     };
-    let mut launches = vec![first.over(chunks.grid(channels), REDUCE_THREADS).with(&params)];
-    let branches = if is_projected { 2 } else { 1 };
-    for branch in 0..branches {
-        let outputs = [site.output(2 * branch), site.output(2 * branch + 1)];
-        let sums = (extent(branches) + 1, extent(branch) + 1);
-        launches.push(finalise([partials, site.input(3 + 2 * branch)], outputs, channels, chunks, sums));
-    }
-    launches
+    let first = first.over(chunks.grid(channels), REDUCE_THREADS).with(&params);
+    let branches: Vec<Reduced> = (0..if is_projected { 2 } else { 1 })
+        .map(|branch| Reduced {
+            stats: site.input(3 + 2 * branch),
+            outputs: [site.output(2 * branch), site.output(2 * branch + 1)],
+            product: 1 + extent(branch),
+        })
+        .collect();
+    let quantities = 1 + extent(branches.len());
+    vec![first, finalise_all(partials, &branches, channels, chunks.count, quantities)]
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct BackwardBranch {
+    z: Address,
+    norm: NormGradient,
+    dz: Address,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -135,43 +135,36 @@ pub fn reduce(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
 struct BackwardParams {
     dy: Address,
     mask: Address,
-    z: [Address; 2],
-    constants: [Address; 2],
-    dz: [Address; 2],
-    elements: u64,
+    branches: [BackwardBranch; 2],
+    rows: u64,
     channels: u32,
+    epsilon: f32,
+    share: f32,
     padding: u32,
 }
 
-/// Bytes of scratch of a backward pass: the constants of one batch norm or two.
-pub fn backward_scratch(is_projected: bool, channels: usize) -> usize {
-    constants_bytes(channels) * if is_projected { 2 } else { 1 }
-}
-
-/// `two_stream_backward`.
-pub fn backward(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
+/// `two_stream_backward`. The kernel takes a mask of null as one that lets everything pass.
+pub fn backward(site: &Site<'_>, is_projected: bool) -> Launch {
     /// Inputs of one batch norm: z, statistics, scale, dshift, dscale.
     const BRANCH: usize = 5;
     let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
-    let kernel = format!("two_stream_backward_{}{}", projected(is_projected), suffix(site.input_dtype(0)));
-    let mut apply = Launch::new(kernel);
+    let mut launch = Launch::new(kernel("two_stream_backward", is_projected, site));
     let mut params = BackwardParams {
-        dy: apply.reads(site.input(0)),
-        mask: apply.reads(site.input(1)),
-        elements: site.output_elements(0),
+        dy: launch.reads(site.input(0)),
+        mask: launch.reads(site.input(1)),
+        rows: rows as u64,
         channels,
+        epsilon: EPSILON as f32,
+        share: (1.0 / rows as f64) as f32,
         ..BackwardParams::zeroed()
     };
-    let mut launches = Vec::new();
-    for branch in 0..if is_projected { 2 } else { 1 } {
-        let first = 2 + branch * BRANCH;
-        let scratch = part(site.scratch(), branch, constants_bytes(channels as usize));
-        let vectors = [1, 2, 3, 4].map(|i| site.input(first + i));
-        launches.push(constants(vectors, scratch, rows, channels));
-        params.z[branch] = apply.reads(site.input(first));
-        params.constants[branch] = apply.reads(scratch);
-        params.dz[branch] = apply.writes(site.output(branch));
+    for (b, branch) in params.branches.iter_mut().enumerate().take(if is_projected { 2 } else { 1 }) {
+        let first = 2 + b * BRANCH;
+        *branch = BackwardBranch {
+            z: launch.reads(site.input(first)),
+            norm: NormGradient::read(&mut launch, [1, 2, 3, 4].map(|i| site.input(first + i))),
+            dz: launch.writes(site.output(b)),
+        };
     }
-    launches.push(apply.over(spread(params.elements), super::THREADS).with(&params));
-    launches
+    launch.over(grid(rows, channels), THREADS).with(&params)
 }
