@@ -44,6 +44,9 @@ struct UpdateParams {
     float epsilon;
 };
 
+// The kinds of outer shortcut that have kernels of their own, so that none keeps another's values in registers.
+enum class Outer { AsIs, Subsampled, Projected };  // AsIs: the identity, or none
+
 // What a shortcut other than a projection adds to element i, which lies at `at`.
 template <typename T>
 __device__ __forceinline__ float outer_term(const OuterParams& outer, uint64_t i, Place at) {
@@ -61,44 +64,44 @@ __device__ __forceinline__ float outer_term(const OuterParams& outer, uint64_t i
     return load(x[element_at(at, outer.height, outer.width, outer.channels)]);
 }
 
-// The same for the eight elements of a pixel from i on: by one access where what is copied lies in whole eights.
+// What a subsampled shortcut adds to the eight elements of a pixel from `channel` on: by one access where what is
+// copied lies in whole eights.
 template <typename T>
-__device__ __forceinline__ Vector<EIGHT> outer_terms(const UpdateParams& p, uint64_t i, uint64_t row,
-                                                     uint32_t channel) {
+__device__ __forceinline__ Vector<EIGHT> subsampled_terms(const UpdateParams& p, uint32_t pixel, uint32_t channel) {
     const OuterParams& outer = p.outer;
-    const T* x = static_cast<const T*>(outer.x);
-    if (outer.is_identity) {
-        return load_vector<EIGHT>(x + i);
-    }
     Vector<EIGHT> terms{};
-    Place at = place_of_pixel(uint32_t(row), p.height, p.width, channel);
+    Place at = place_of_pixel(pixel, p.height, p.width, channel);
     if ((outer.copied | outer.from | outer.to | outer.channels) % EIGHT != 0) {
 #pragma unroll
         for (uint32_t k = 0; k < EIGHT; ++k, ++at.channel) {
-            terms.at[k] = outer_term<T>(outer, i + k, at);
+            terms.at[k] = outer_term<T>(outer, 0, at);
         }
     } else if (channel >= outer.to && channel < outer.to + outer.copied) {
         at = {at.image, at.row * outer.stride, at.column * outer.stride, channel - outer.to + outer.from};
+        const T* x = static_cast<const T*>(outer.x);
         terms = load_vector<EIGHT>(x + element_at(at, outer.height, outer.width, outer.channels));
     }
     return terms;
 }
 
-template <typename T, bool PROJECTED>
+template <typename T, Outer OUTER>
 __device__ void two_stream_update(const UpdateParams& p) {
+    const T* x = static_cast<const T*>(p.outer.x);
     const Pass pass = pass_over<EIGHT>(p.channels);
     const Affine<EIGHT> main = affine_of<EIGHT>(p.norm, p.channels, pass.channel, p.epsilon);
     Affine<EIGHT> projection;
-    if constexpr (PROJECTED) {
+    if constexpr (OUTER == Outer::Projected) {
         projection = affine_of<EIGHT>(p.outer.norm, p.channels, pass.channel, p.epsilon);
     }
     for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
         const uint64_t i = row * p.channels + pass.channel;
         Vector<EIGHT> y = main(load_vector<EIGHT>(static_cast<const T*>(p.z) + i)), outer{};
-        if constexpr (PROJECTED) {
-            outer = projection(load_vector<EIGHT>(static_cast<const T*>(p.outer.x) + i));
-        } else if (p.outer.x != nullptr) {
-            outer = outer_terms<T>(p, i, row, pass.channel);
+        if constexpr (OUTER == Outer::Projected) {
+            outer = projection(load_vector<EIGHT>(x + i));
+        } else if constexpr (OUTER == Outer::Subsampled) {
+            outer = subsampled_terms<T>(p, uint32_t(row), pass.channel);
+        } else if (x != nullptr) {
+            outer = load_vector<EIGHT>(x + i);
         }
         uint32_t bits = 0;
 #pragma unroll
@@ -110,13 +113,15 @@ __device__ void two_stream_update(const UpdateParams& p) {
         p.mask[i / EIGHT] = uint8_t(bits);
     }
 }
-RIR_KERNEL(two_stream_update_f32, UpdateParams, THREADS, two_stream_update<float, false>)
-RIR_KERNEL(two_stream_update_bf16, UpdateParams, THREADS, two_stream_update<bf16, false>)
-RIR_KERNEL(two_stream_update_projected_f32, UpdateParams, THREADS, two_stream_update<float, true>)
-RIR_KERNEL(two_stream_update_projected_bf16, UpdateParams, THREADS, two_stream_update<bf16, true>)
+RIR_KERNEL(two_stream_update_f32, UpdateParams, THREADS, two_stream_update<float, Outer::AsIs>)
+RIR_KERNEL(two_stream_update_bf16, UpdateParams, THREADS, two_stream_update<bf16, Outer::AsIs>)
+RIR_KERNEL(two_stream_update_subsampled_f32, UpdateParams, THREADS, two_stream_update<float, Outer::Subsampled>)
+RIR_KERNEL(two_stream_update_subsampled_bf16, UpdateParams, THREADS, two_stream_update<bf16, Outer::Subsampled>)
+RIR_KERNEL(two_stream_update_projected_f32, UpdateParams, THREADS, two_stream_update<float, Outer::Projected>)
+RIR_KERNEL(two_stream_update_projected_bf16, UpdateParams, THREADS, two_stream_update<bf16, Outer::Projected>)
 
 // One thread the elements of one mask byte, which belong to several pixels.
-template <typename T, bool PROJECTED>
+template <typename T, Outer OUTER>
 __device__ void two_stream_update_any(const UpdateParams& p) {
     const uint64_t elements = p.rows * p.channels, bytes = (elements + MASK_ELEMENTS - 1) / MASK_ELEMENTS;
     for (uint64_t byte = grid_thread(); byte < bytes; byte += grid_threads()) {
@@ -130,7 +135,7 @@ __device__ void two_stream_update_any(const UpdateParams& p) {
             const Affine<1> main = affine_of<1>(p.norm, p.channels, at.channel, p.epsilon);
             const float normalised = main(load_vector<1>(static_cast<const T*>(p.z) + i)).at[0];
             float outer;
-            if constexpr (PROJECTED) {
+            if constexpr (OUTER == Outer::Projected) {
                 const Affine<1> projection = affine_of<1>(p.outer.norm, p.channels, at.channel, p.epsilon);
                 outer = projection(load_vector<1>(static_cast<const T*>(p.outer.x) + i)).at[0];
             } else {
@@ -144,10 +149,12 @@ __device__ void two_stream_update_any(const UpdateParams& p) {
         p.mask[byte] = uint8_t(bits);
     }
 }
-RIR_KERNEL(two_stream_update_any_f32, UpdateParams, THREADS, two_stream_update_any<float, false>)
-RIR_KERNEL(two_stream_update_any_bf16, UpdateParams, THREADS, two_stream_update_any<bf16, false>)
-RIR_KERNEL(two_stream_update_projected_any_f32, UpdateParams, THREADS, two_stream_update_any<float, true>)
-RIR_KERNEL(two_stream_update_projected_any_bf16, UpdateParams, THREADS, two_stream_update_any<bf16, true>)
+RIR_KERNEL(two_stream_update_any_f32, UpdateParams, THREADS, two_stream_update_any<float, Outer::AsIs>)
+RIR_KERNEL(two_stream_update_any_bf16, UpdateParams, THREADS, two_stream_update_any<bf16, Outer::AsIs>)
+RIR_KERNEL(two_stream_update_subsampled_any_f32, UpdateParams, THREADS, two_stream_update_any<float, Outer::Subsampled>)
+RIR_KERNEL(two_stream_update_subsampled_any_bf16, UpdateParams, THREADS, two_stream_update_any<bf16, Outer::Subsampled>)
+RIR_KERNEL(two_stream_update_projected_any_f32, UpdateParams, THREADS, two_stream_update_any<float, Outer::Projected>)
+RIR_KERNEL(two_stream_update_projected_any_bf16, UpdateParams, THREADS, two_stream_update_any<bf16, Outer::Projected>)
 
 constexpr int MOST_BRANCHES = 2;
 

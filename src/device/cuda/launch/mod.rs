@@ -9,11 +9,14 @@ pub mod batch_stats;
 pub mod classifier;
 pub mod conv2d;
 pub mod elementwise;
+pub mod join;
 pub mod optimise;
 pub mod pass;
 pub mod shortcut;
 pub mod step;
 pub mod two_stream;
+
+use std::slice;
 
 use bytemuck::{NoUninit, Pod, Zeroable};
 
@@ -281,7 +284,7 @@ pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
         Op::BatchNorm(_) => vec![batch_norm::batch_norm(site)],
         Op::BatchNormReduce(_) => batch_norm::reduce(site),
         Op::BatchNormBackward(_) => vec![batch_norm::backward(site)],
-        Op::UpdateRunning(op) => vec![optimise::update_running(site, op)],
+        Op::UpdateRunning(_) => vec![optimise::update_running(slice::from_ref(site))],
         Op::FoldBatchNorm(_) => vec![batch_norm::fold(site)],
         Op::ScaleShift(_) => vec![batch_norm::scale_shift(site)],
         Op::TwoStreamUpdate(op) => vec![two_stream::update(site, op)],
@@ -299,7 +302,7 @@ pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
         }
         Op::SoftmaxCrossEntropy(op) => vec![classifier::loss(site, op.smoothing)],
         Op::SoftmaxCrossEntropyBackward(op) => vec![classifier::loss_backward(site, op.smoothing)],
-        Op::Reshape(_) | Op::Cast(_) => vec![elementwise::cast(site)],
+        Op::Reshape(_) | Op::Cast(_) => vec![elementwise::cast(slice::from_ref(site))],
         Op::Fill(op) => vec![elementwise::fill(site, op)],
         Op::Sgd(op) => optimise::sgd(site, op).into_iter().collect(),
     };

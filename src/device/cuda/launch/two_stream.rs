@@ -40,17 +40,26 @@ struct UpdateParams {
     epsilon: f32,
 }
 
-/// The name of a kernel that reads input 0.
-fn kernel(name: &str, is_projected: bool, site: &Site<'_>) -> String {
-    let projected = if is_projected { "projected_" } else { "" };
+/// The name of a kernel of this kind that reads input 0.
+fn kernel(name: &str, kind: &str, site: &Site<'_>) -> String {
     let [.., channels] = site.input_image(0);
-    format!("{name}_{projected}{}{}", form(channels), suffix(site.input_dtype(0)))
+    format!("{name}_{kind}{}{}", form(channels), suffix(site.input_dtype(0)))
+}
+
+/// The kind of a gradient's kernel.
+fn projected(is_projected: bool) -> &'static str {
+    if is_projected { "projected_" } else { "" }
 }
 
 /// `two_stream_update`.
 pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Launch {
     let ([_, height, width, channels], rows) = (site.input_image(0), site.input_rows(0));
-    let mut launch = Launch::new(kernel("two_stream_update", op.outer == Outer::Projection, site));
+    let kind = match op.outer {
+        Outer::None | Outer::Identity => "",
+        Outer::Subsampled(_) => "subsampled_",
+        Outer::Projection => "projected_",
+    };
+    let mut launch = Launch::new(kernel("two_stream_update", kind, site));
     let mut outer =
         OuterParams { x: launch.may_read(site.maybe_input(4)), stride: 1, ..OuterParams::default() };
     match op.outer {
@@ -99,7 +108,7 @@ struct ReduceParams {
 pub fn reduce(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
     let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
     let (chunks, partials) = (Chunks::of(rows), site.scratch());
-    let mut first = Launch::new(kernel("two_stream_reduce", is_projected, site));
+    let mut first = Launch::new(kernel("two_stream_reduce", projected(is_projected), site));
     let params = ReduceParams {
         dy: first.reads(site.input(0)),
         mask: first.reads(site.input(1)),
@@ -148,7 +157,7 @@ pub fn backward(site: &Site<'_>, is_projected: bool) -> Launch {
     /// Inputs of one batch norm: z, statistics, scale, dshift, dscale.
     const BRANCH: usize = 5;
     let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
-    let mut launch = Launch::new(kernel("two_stream_backward", is_projected, site));
+    let mut launch = Launch::new(kernel("two_stream_backward", projected(is_projected), site));
     let mut params = BackwardParams {
         dy: launch.reads(site.input(0)),
         mask: launch.reads(site.input(1)),
