@@ -143,7 +143,7 @@ fn a_fused_pass_moves_each_element_once_in_whole_sectors() {
 }
 
 #[test]
-fn any_number_of_rows_a_thread_gives_the_same_bits() {
+pub fn any_number_of_rows_a_thread_gives_the_same_bits() {
     let subsampled = Outer::Subsampled(Shortcut::new(2, CHANNELS, 48));
     let cases: [(Op, Vec<Kind>); 8] = [
         (update(Outer::Identity), [&NORM[..], &[Z]].concat()),
@@ -169,11 +169,11 @@ fn any_number_of_rows_a_thread_gives_the_same_bits() {
 }
 
 #[test]
-fn neighbouring_casts_share_a_launch() {
+pub fn neighbouring_casts_share_a_launch() {
     let mut graph = Graph::new();
     for elements in [5, 96, 2000] {
         let x = graph.input("x", [elements], Role::Exact);
-        let y = graph.push1(Cast { from: Role::Exact, to: Role::Activation }.into(), &[x]).unwrap();
+        let y = graph.push(Cast { from: Role::Exact, to: Role::Activation }.into(), &[x]).unwrap()[0];
         graph.results.push(("y".into(), y));
     }
     let run = |share: bool| {
@@ -194,7 +194,7 @@ fn neighbouring_casts_share_a_launch() {
 /// Of numbers about 2^16 whose deviation is 2^8, as f32 has them, the mean is taken off without a rounding. A pass that
 /// folds the mean into the shift errs by 2^8 units in the last place, 20 times the limit.
 #[test]
-fn a_large_mean_cancels_nothing() {
+pub fn a_large_mean_cancels_nothing() {
     const FAR: Fill = Fill::Offset(65536.0);
     for channels in [96, 10] {
         let z = Shape::from([2, 4, 4, channels]);
