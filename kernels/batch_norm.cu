@@ -1,15 +1,18 @@
 // Batch norm in training, and folded: everything but its statistics (batch_stats.cu).
 //
-//     y  = a * z + b,  a = scale / sqrt(variance + epsilon),  b = shift - mean * a
-//     dshift = sum g,  dscale = sum g * (z - mean) / sqrt(variance + epsilon)
-//     dz = a * g + b * z + c   with a as above, b = -a dscale / (M deviation), c = -a dshift / M - b mean
+//     y  = a (z - mean) + shift,  a = scale / sqrt(variance + epsilon)
+//     dshift = sum g,  dscale = sum g (z - mean) / sqrt(variance + epsilon)
+//     dz = a (g - dshift / M - (z - mean) dscale / (M deviation))
 //
 // (Ioffe and Szegedy, 2015.) z, g, y, dz are [rows, channels]; statistics are [2, channels]: mean, biased variance.
-// The per-channel constants are made by a kernel of one thread a channel, in double where it costs nothing; then one
-// pass over the elements applies them. Reductions: reduce.cuh, first pass and finalise.
-// Tiles: of the first pass, chunk_rows x COLUMNS. Shared memory: LaneSums<2>, 2 KiB. Elementwise passes: none.
+// A pass makes the constants of its channels itself (normalise.cuh) and walks over rows (Pass of vector.cuh), eight
+// channels a thread where the channels are a multiple of eight; the kernels named `any` take one. Reductions:
+// reduce.cuh, first pass and finalise.
+// Tiles: of the first pass, chunk_rows x columns of a Tile; of the second, FINALISE_COLUMNS channels.
+// Shared memory: LaneSums, 10 KiB; PartSums<1>, 8 KiB. Passes: none.
 // Invariants: the order of every sum is fixed by the shape; every output element is written once.
 
+#include "normalise.cuh"
 #include "reduce.cuh"
 
 constexpr uint32_t THREADS = 256;
@@ -17,26 +20,6 @@ constexpr uint32_t THREADS = 256;
 __device__ __forceinline__ double inverse_deviation(float variance, double epsilon) {
     return 1.0 / sqrt(double(variance) + epsilon);
 }
-
-struct AffineParams {
-    const float* stats;  // [2, channels]
-    const float* scale;  // [channels]
-    const float* shift;  // [channels]
-    float* pair;         // [2, channels]: a, b
-    double epsilon;
-    uint32_t channels;
-    uint32_t padding;
-};
-
-// a and b of every channel, from the batch's statistics
-__device__ void batch_norm_affine(const AffineParams& p) {
-    for (uint64_t c = grid_thread(); c < p.channels; c += grid_threads()) {
-        const float a = p.scale[c] * float(inverse_deviation(p.stats[p.channels + c], p.epsilon));
-        p.pair[c] = a;
-        p.pair[p.channels + c] = p.shift[c] - p.stats[c] * a;
-    }
-}
-RIR_KERNEL(batch_norm_affine_f32, AffineParams, THREADS, batch_norm_affine)
 
 struct FoldParams {
     const float* scale;     // [channels]
@@ -49,7 +32,7 @@ struct FoldParams {
     uint32_t padding;
 };
 
-// a and b of every channel, from the running statistics
+// a and b = shift - mean * a of every channel, from the running statistics
 __device__ void fold_batch_norm(const FoldParams& p) {
     for (uint64_t c = grid_thread(); c < p.channels; c += grid_threads()) {
         const float a = float(double(p.scale[c]) * inverse_deviation(p.variance[c], p.epsilon));
@@ -63,22 +46,54 @@ struct ScaleShiftParams {
     const void* z;      // [rows, channels]
     const float* pair;  // [2, channels]: a, b
     void* y;            // [rows, channels]
-    uint64_t elements;
+    uint64_t rows;
     uint32_t channels;
     uint32_t padding;
 };
 
 // y = a * z + b
-template <typename T>
+template <typename T, uint32_t WIDTH>
 __device__ void scale_shift(const ScaleShiftParams& p) {
-    for (uint64_t i = grid_thread(); i < p.elements; i += grid_threads()) {
-        const uint32_t c = uint32_t(i % p.channels);
-        const float z = load(static_cast<const T*>(p.z)[i]);
-        static_cast<T*>(p.y)[i] = store<T>(p.pair[c] * z + p.pair[p.channels + c]);
+    const Pass pass = pass_over<WIDTH>(p.channels);
+    const Vector<WIDTH> a = load_vector<WIDTH>(p.pair + pass.channel);
+    const Vector<WIDTH> b = load_vector<WIDTH>(p.pair + p.channels + pass.channel);
+    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
+        const uint64_t i = row * p.channels + pass.channel;
+        Vector<WIDTH> z = load_vector<WIDTH>(static_cast<const T*>(p.z) + i);
+#pragma unroll
+        for (uint32_t k = 0; k < WIDTH; ++k) {
+            z.at[k] = a.at[k] * z.at[k] + b.at[k];
+        }
+        store_vector(static_cast<T*>(p.y) + i, z);
     }
 }
-RIR_KERNEL(scale_shift_f32, ScaleShiftParams, THREADS, scale_shift<float>)
-RIR_KERNEL(scale_shift_bf16, ScaleShiftParams, THREADS, scale_shift<bf16>)
+RIR_KERNEL(scale_shift_f32, ScaleShiftParams, THREADS, scale_shift<float, EIGHT>)
+RIR_KERNEL(scale_shift_bf16, ScaleShiftParams, THREADS, scale_shift<bf16, EIGHT>)
+RIR_KERNEL(scale_shift_any_f32, ScaleShiftParams, THREADS, scale_shift<float, 1>)
+RIR_KERNEL(scale_shift_any_bf16, ScaleShiftParams, THREADS, scale_shift<bf16, 1>)
+
+struct BatchNormParams {
+    const void* z;  // [rows, channels]
+    Norm norm;
+    void* y;  // [rows, channels]
+    uint64_t rows;
+    uint32_t channels;
+    float epsilon;
+};
+
+template <typename T, uint32_t WIDTH>
+__device__ void batch_norm(const BatchNormParams& p) {
+    const Pass pass = pass_over<WIDTH>(p.channels);
+    const Affine<WIDTH> affine = affine_of<WIDTH>(p.norm, p.channels, pass.channel, p.epsilon);
+    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
+        const uint64_t i = row * p.channels + pass.channel;
+        store_vector(static_cast<T*>(p.y) + i, affine(load_vector<WIDTH>(static_cast<const T*>(p.z) + i)));
+    }
+}
+RIR_KERNEL(batch_norm_f32, BatchNormParams, THREADS, batch_norm<float, EIGHT>)
+RIR_KERNEL(batch_norm_bf16, BatchNormParams, THREADS, batch_norm<bf16, EIGHT>)
+RIR_KERNEL(batch_norm_any_f32, BatchNormParams, THREADS, batch_norm<float, 1>)
+RIR_KERNEL(batch_norm_any_bf16, BatchNormParams, THREADS, batch_norm<bf16, 1>)
 
 struct ReduceParams {
     const void* g;       // [rows, channels]
@@ -91,101 +106,107 @@ struct ReduceParams {
 };
 
 // the two sums of one chunk of rows
-template <typename T>
+template <typename T, uint32_t WIDTH>
 __device__ void batch_norm_reduce_partial(const ReduceParams& p) {
-    RIR_SHARED(LaneSums<2>, shared);
-    const RowRange range = row_range(p.rows, p.chunk_rows);
-    const bool inside = range.channel < p.channels;
-    float sums[2] = {0.0f, 0.0f};
-    if (inside) {
-        const float mean = p.stats[range.channel];
-        for (uint64_t row = range.first; row < range.end; row += LANES) {
-            const uint64_t i = row * p.channels + range.channel;
-            const float g = load(static_cast<const T*>(p.g)[i]);
-            sums[0] += g;
-            sums[1] += g * (load(static_cast<const T*>(p.z)[i]) - mean);
+    RIR_SHARED(LaneSums<WIDTH>, shared);
+    const Tile<WIDTH> tile = tile_of<WIDTH>(p.rows, p.channels, p.chunk_rows);
+    Vector<WIDTH> sum{}, product{};
+    if (tile.exists) {
+        const Vector<WIDTH> mean = load_vector<WIDTH>(p.stats + tile.channel());
+        for (uint64_t row = tile.first; row < tile.end; row += tile.lanes) {
+            const uint64_t i = row * p.channels + tile.channel();
+            const Vector<WIDTH> g = load_vector<WIDTH>(static_cast<const T*>(p.g) + i);
+            const Vector<WIDTH> z = load_vector<WIDTH>(static_cast<const T*>(p.z) + i);
+#pragma unroll
+            for (uint32_t k = 0; k < WIDTH; ++k) {
+                sum.at[k] += g.at[k];
+                product.at[k] += g.at[k] * (z.at[k] - mean.at[k]);
+            }
         }
     }
-    add_lanes(shared, range.lane, sums);
-    if (inside && range.lane == 0) {
-        float* partial = p.partials + uint64_t(blockIdx.x) * 2 * p.channels;
-        partial[range.channel] = sums[0];
-        partial[p.channels + range.channel] = sums[1];
-    }
+    float* partial = p.partials + uint64_t(blockIdx.x) * 2 * p.channels;
+    add_lanes(shared, tile, sum);
+    write_totals(shared, tile, p.channels, partial);
+    add_lanes(shared, tile, product);
+    write_totals(shared, tile, p.channels, partial + p.channels);
 }
-RIR_KERNEL(batch_norm_reduce_partial_f32, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<float>)
-RIR_KERNEL(batch_norm_reduce_partial_bf16, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<bf16>)
+RIR_KERNEL(batch_norm_reduce_partial_f32, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<float, EIGHT>)
+RIR_KERNEL(batch_norm_reduce_partial_bf16, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<bf16, EIGHT>)
+RIR_KERNEL(batch_norm_reduce_partial_any_f32, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<float, 1>)
+RIR_KERNEL(batch_norm_reduce_partial_any_bf16, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<bf16, 1>)
+
+constexpr int MOST_BRANCHES = 2;
+
+// One of the batch norms that share g.
+struct ReducedBranch {
+    const float* stats;  // [2, channels]
+    float* dshift;       // [channels]
+    float* dscale;       // [channels]
+    uint32_t product;    // which quantity is its sum of g * (z - mean)
+    uint32_t padding;
+};
 
 struct ReduceFinaliseParams {
-    const float* partials;  // [chunks, quantities, channels]
-    const float* stats;     // [2, channels]
-    float* dshift;          // [channels]
-    float* dscale;          // [channels]
+    const float* partials;  // [parts, quantities, channels]; quantity 0 is the sum of g
+    ReducedBranch branches[MOST_BRANCHES];
     double epsilon;
     uint32_t channels;
-    uint32_t chunks;
-    uint32_t quantities;  // 2, or 3 where two batch norms share g
-    uint32_t product;     // which quantity is this batch norm's sum of g * (z - mean): 1 or 2
+    uint32_t parts;
+    uint32_t quantities;
+    uint32_t count;  // of branches
 };
 
-// dshift and dscale of every channel, from the chunks in order
+// Grid: x = FINALISE_COLUMNS channels, y = 0: dshift of every branch, else dscale of branch y - 1.
 __device__ void batch_norm_reduce_finalise(const ReduceFinaliseParams& p) {
-    for (uint64_t c = grid_thread(); c < p.channels; c += grid_threads()) {
-        double sum = 0.0, product = 0.0;
-        for (uint32_t chunk = 0; chunk < p.chunks; ++chunk) {
-            const float* partial = p.partials + uint64_t(chunk) * p.quantities * p.channels + c;
-            sum += partial[0];
-            product += partial[p.product * p.channels];
+    RIR_SHARED(PartSums<1>, shared);
+    const uint32_t c = blockIdx.x * FINALISE_COLUMNS + threadIdx.x % FINALISE_COLUMNS;
+    const uint32_t lane = threadIdx.x / FINALISE_COLUMNS, lanes = blockDim.x / FINALISE_COLUMNS;
+    const uint32_t quantity = blockIdx.y == 0 ? 0 : p.branches[blockIdx.y - 1].product;
+    double sums[1] = {0.0};
+    if (c < p.channels) {
+        for (uint32_t part = lane; part < p.parts; part += lanes) {
+            sums[0] += p.partials[(uint64_t(part) * p.quantities + quantity) * p.channels + c];
         }
-        p.dshift[c] = float(sum);
-        p.dscale[c] = float(product * inverse_deviation(p.stats[p.channels + c], p.epsilon));
+    }
+    add_parts(shared, sums);
+    if (c >= p.channels || lane != 0) {
+        return;
+    }
+    if (blockIdx.y == 0) {
+        for (uint32_t b = 0; b < p.count; ++b) {
+            p.branches[b].dshift[c] = float(sums[0]);
+        }
+    } else {
+        const ReducedBranch& branch = p.branches[blockIdx.y - 1];
+        branch.dscale[c] = float(sums[0] * inverse_deviation(branch.stats[p.channels + c], p.epsilon));
     }
 }
-RIR_KERNEL(batch_norm_reduce_finalise_f32, ReduceFinaliseParams, THREADS, batch_norm_reduce_finalise)
-
-struct BackwardConstantsParams {
-    const float* stats;   // [2, channels]
-    const float* scale;   // [channels]
-    const float* dshift;  // [channels]
-    const float* dscale;  // [channels]
-    float* constants;     // [3, channels]: a, b, c
-    double epsilon;
-    uint64_t rows;  // M
-    uint32_t channels;
-    uint32_t padding;
-};
-
-// a, b and c of every channel
-__device__ void batch_norm_backward_constants(const BackwardConstantsParams& p) {
-    for (uint64_t i = grid_thread(); i < p.channels; i += grid_threads()) {
-        const double inverse = inverse_deviation(p.stats[p.channels + i], p.epsilon);
-        const double a = double(p.scale[i]) * inverse;
-        const double b = -a * double(p.dscale[i]) * inverse / double(p.rows);
-        p.constants[i] = float(a);
-        p.constants[p.channels + i] = float(b);
-        p.constants[2 * p.channels + i] = float(-a * double(p.dshift[i]) / double(p.rows) - b * double(p.stats[i]));
-    }
-}
-RIR_KERNEL(batch_norm_backward_constants_f32, BackwardConstantsParams, THREADS, batch_norm_backward_constants)
+RIR_KERNEL(batch_norm_reduce_finalise_f32, ReduceFinaliseParams, MOST_FINALISE_THREADS, batch_norm_reduce_finalise)
 
 struct BackwardParams {
-    const void* g;           // [rows, channels]
-    const void* z;           // [rows, channels]
-    const float* constants;  // [3, channels]
-    void* dz;                // [rows, channels]
-    uint64_t elements;
+    const void* g;  // [rows, channels]
+    const void* z;  // [rows, channels]
+    NormGradient norm;
+    void* dz;  // [rows, channels]
+    uint64_t rows;
     uint32_t channels;
+    float epsilon;
+    float share;  // 1 / M
     uint32_t padding;
 };
 
-// dz = a * g + b * z + c
-template <typename T>
+template <typename T, uint32_t WIDTH>
 __device__ void batch_norm_backward(const BackwardParams& p) {
-    for (uint64_t i = grid_thread(); i < p.elements; i += grid_threads()) {
-        const float* k = p.constants + i % p.channels;
-        const float g = load(static_cast<const T*>(p.g)[i]), z = load(static_cast<const T*>(p.z)[i]);
-        static_cast<T*>(p.dz)[i] = store<T>(k[0] * g + k[p.channels] * z + k[2 * p.channels]);
+    const Pass pass = pass_over<WIDTH>(p.channels);
+    const AffineGradient<WIDTH> gradient = gradient_of<WIDTH>(p.norm, p.channels, pass.channel, p.epsilon, p.share);
+    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
+        const uint64_t i = row * p.channels + pass.channel;
+        const Vector<WIDTH> g = load_vector<WIDTH>(static_cast<const T*>(p.g) + i);
+        const Vector<WIDTH> z = load_vector<WIDTH>(static_cast<const T*>(p.z) + i);
+        store_vector(static_cast<T*>(p.dz) + i, gradient(g, z));
     }
 }
-RIR_KERNEL(batch_norm_backward_f32, BackwardParams, THREADS, batch_norm_backward<float>)
-RIR_KERNEL(batch_norm_backward_bf16, BackwardParams, THREADS, batch_norm_backward<bf16>)
+RIR_KERNEL(batch_norm_backward_f32, BackwardParams, THREADS, batch_norm_backward<float, EIGHT>)
+RIR_KERNEL(batch_norm_backward_bf16, BackwardParams, THREADS, batch_norm_backward<bf16, EIGHT>)
+RIR_KERNEL(batch_norm_backward_any_f32, BackwardParams, THREADS, batch_norm_backward<float, 1>)
+RIR_KERNEL(batch_norm_backward_any_bf16, BackwardParams, THREADS, batch_norm_backward<bf16, 1>)

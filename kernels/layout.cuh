@@ -17,6 +17,11 @@ __device__ __forceinline__ Place place_of(uint64_t i, uint32_t height, uint32_t 
             uint32_t(i % channels)};
 }
 
+// The place of a pixel's channel, by 32-bit divisions.
+__device__ __forceinline__ Place place_of_pixel(uint32_t pixel, uint32_t height, uint32_t width, uint32_t channel) {
+    return {pixel / width / height, pixel / width % height, pixel % width, channel};
+}
+
 // The element at a place: the inverse of place_of.
 __device__ __forceinline__ uint64_t element_at(Place at, uint32_t height, uint32_t width, uint32_t channels) {
     return ((at.image * height + at.row) * width + at.column) * channels + at.channel;

@@ -5,10 +5,12 @@
 //
 // Parameters, velocities and gradients are three regions of one layout; a table tells each parameter's place and decay.
 // The identity E is no parameter: it cannot decay.
-// Tiles: none; block row y takes parameter y, its threads every (gridDim.x * blockDim.x)-th element. Shared memory:
-// none. Invariants: nothing is written once the step is halted; no byte between parameters is touched.
+// Tiles: none; block row y takes parameter y, or batch norm y; a thread takes eight neighbouring elements of a
+// parameter at a time, by each_vector. Shared memory: none. Invariants: nothing is written once the step is halted; no
+// byte between parameters is touched.
 
 #include "step.cuh"
+#include "vector.cuh"
 
 constexpr uint32_t THREADS = 256;
 
@@ -36,35 +38,51 @@ __device__ void sgd(const SgdParams& p) {
     }
     const SgdTensor tensor = p.tensors[blockIdx.y];
     const float rate = p.step->learning_rate;
-    for (uint64_t i = grid_thread(); i < tensor.elements; i += grid_threads()) {
+    each_vector(tensor.elements, [&](auto width, uint64_t i) {
         const uint64_t at = tensor.first + i;
-        const float w = p.parameters[at];
-        const float g = p.gradients[at] + tensor.decay * (w - tensor.center);
-        const float v = p.keep * p.momentum[at] + g;
-        p.momentum[at] = v;
-        p.parameters[at] = w - rate * (p.nesterov ? g + p.keep * v : v);
-    }
+        auto w = load_vector<width.value>(p.parameters + at), v = load_vector<width.value>(p.momentum + at);
+        const auto gradient = load_vector<width.value>(p.gradients + at);
+#pragma unroll
+        for (uint32_t k = 0; k < width.value; ++k) {
+            const float g = gradient.at[k] + tensor.decay * (w.at[k] - tensor.center);
+            v.at[k] = p.keep * v.at[k] + g;
+            w.at[k] -= rate * (p.nesterov ? g + p.keep * v.at[k] : v.at[k]);
+        }
+        store_vector(p.momentum + at, v);
+        store_vector(p.parameters + at, w);
+    });
 }
 RIR_KERNEL(sgd_f32, SgdParams, THREADS, sgd)
 
-struct RunningParams {
-    const StepState* state;
+// Of one batch norm.
+struct Running {
     const float* stats;  // [2, channels]: the batch's mean and biased variance
     float* mean;         // [channels]
     float* variance;     // [channels]
-    float weight;        // of the batch
-    float keep;          // 1 - weight
     float unbiased;      // M / (M - 1)
     uint32_t channels;
+};
+
+// Batch norms that one launch serves at most: what fits its parameters.
+constexpr uint32_t MOST_RUNNING = 64;
+
+struct RunningParams {
+    const StepState* state;
+    Running running[MOST_RUNNING];
+    float weight;  // of the batch
+    float keep;    // 1 - weight
 };
 
 __device__ void update_running(const RunningParams& p) {
     if (p.state->halted) {
         return;
     }
-    for (uint64_t c = grid_thread(); c < p.channels; c += grid_threads()) {
-        p.mean[c] = p.keep * p.mean[c] + p.weight * p.stats[c];
-        p.variance[c] = p.keep * p.variance[c] + p.weight * (p.stats[p.channels + c] * p.unbiased);
+    const Running& running = p.running[blockIdx.y];
+    const uint32_t channels = running.channels;
+    for (uint64_t c = grid_thread(); c < channels; c += grid_threads()) {
+        running.mean[c] = p.keep * running.mean[c] + p.weight * running.stats[c];
+        const float variance = running.stats[channels + c] * running.unbiased;
+        running.variance[c] = p.keep * running.variance[c] + p.weight * variance;
     }
 }
 RIR_KERNEL(update_running_f32, RunningParams, THREADS, update_running)

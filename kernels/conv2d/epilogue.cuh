@@ -38,4 +38,13 @@ __device__ __forceinline__ bool passes(const DataGradParams& p, uint64_t at) {
     return p.relu == nullptr || mask_bit(p.relu, at);
 }
 
+// Batch norms before that ReLU.
+__device__ __forceinline__ uint32_t branches(const DataGradParams& p) { return p.z[1] != nullptr ? 2 : 1; }
+
+// Where a block's partials [1 + branches, C] begin: class by class, each with as many tiles of rows as the largest.
+__device__ __forceinline__ float* tile_partials(const DataGradParams& p, uint32_t row_tile, uint32_t channel_tiles) {
+    const uint32_t row_tiles = gridDim.x / channel_tiles;
+    return p.partials + (uint64_t(blockIdx.z) * row_tiles + row_tile) * (1 + branches(p)) * p.e.c;
+}
+
 }  // namespace conv2d

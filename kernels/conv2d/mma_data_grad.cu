@@ -58,8 +58,6 @@ struct ReluSums {
     Eight of[1 + MOST_BRANCHES];
 };
 
-__device__ __forceinline__ uint32_t branches(const DataGradParams& p) { return p.z[1] != nullptr ? 2 : 1; }
-
 // Finishes and stores a pass.
 template <typename Tile>
 __device__ __forceinline__ void store_data_grad(const DataGradParams& p, const Source<bf16>& source,
@@ -135,12 +133,6 @@ __device__ __forceinline__ void store_relu_sums(const DataGradParams& p, Staging
     }
 }
 
-// Where this tile's partials begin.
-__device__ __forceinline__ float* tile_partials(const DataGradParams& p, uint32_t row_tile, uint32_t channel_tiles) {
-    const uint32_t row_tiles = gridDim.x / channel_tiles;
-    return p.partials + (uint64_t(blockIdx.z) * row_tiles + row_tile) * (1 + branches(p)) * p.e.c;
-}
-
 template <uint32_t COLUMNS, bool ANY>
 __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
     using Tile = MmaTile<COLUMNS>;
@@ -179,8 +171,8 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
     // For whom the first pass's barrier waits.
     for (uint32_t b = 0; p.relu != nullptr && b < branches(p); ++b) {
         const uint32_t c = first_channel + threadIdx.x;
-        if (threadIdx.x < COLUMNS && c < e.c) {
-            shared.staging.means[b][threadIdx.x] = p.stats[b][c];
+        if (threadIdx.x < COLUMNS) {
+            shared.staging.means[b][threadIdx.x] = c < e.c ? p.stats[b][c] : 0;
         }
     }
     const uint32_t count = min(TILE_ROWS, pixels - first_pixel);

@@ -165,6 +165,15 @@ class AcrossDepth {
 // A thread's 64 sums; sum [i][j] is that of tile_row(thread, i) and tile_column(thread, j).
 using Sums = float[THREAD_ROWS][THREAD_COLUMNS];
 
+// Adds `value` up over the lanes that hold the same column.
+__device__ __forceinline__ float add_lanes_of_rows(float value) {
+#pragma unroll
+    for (uint32_t bit = FIRST_LANE_ROW_BIT; bit <= LAST_LANE_ROW_BIT; bit *= 2) {
+        value += __shfl_xor_sync(0xffffffff, value, int(bit));
+    }
+    return value;
+}
+
 // Adds a stage's products.
 template <uint32_t COLUMNS>
 __device__ __forceinline__ void multiply_stage(const Stage<COLUMNS>& stage, Sums& sums) {

@@ -110,15 +110,6 @@ __device__ __forceinline__ void store_forward(const ForwardParams& p, uint32_t f
     }
 }
 
-// Adds `value` up over the lanes that hold the same column.
-__device__ __forceinline__ float add_lanes_of_rows(float value) {
-#pragma unroll
-    for (uint32_t bit = FIRST_LANE_ROW_BIT; bit <= LAST_LANE_ROW_BIT; bit *= 2) {
-        value += __shfl_xor_sync(0xffffffff, value, int(bit));
-    }
-    return value;
-}
-
 // Mean and squared deviations of each column's `count` rows, to partials [2, K] of this tile of rows.
 template <uint32_t COLUMNS>
 __device__ __forceinline__ void tile_statistics(ForwardShared<COLUMNS>& shared, const Sums& z, uint32_t count,

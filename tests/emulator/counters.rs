@@ -31,7 +31,7 @@ fn products(image: [usize; 4]) -> [(Op, [[usize; 4]; 2]); 3] {
     let (conv, channels) = (Conv2d::same(3, 1), image[3]);
     let filter = [channels, 3, 3, channels];
     let shape = |extents: [usize; 4]| Shape::from(extents);
-    let data = Conv2dDataGrad { conv, input: shape(image), addend: Addend::None };
+    let data = Conv2dDataGrad::new(conv, shape(image));
     let weight = Conv2dWeightGrad { conv, filter: shape(filter) };
     [(conv.into(), [image, filter]), (data.into(), [image, filter]), (weight.into(), [image, image])]
 }

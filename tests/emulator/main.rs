@@ -7,7 +7,7 @@ mod common;
 mod counters;
 mod fed;
 mod network;
-mod relu_sums;
+mod passes;
 mod sources;
 mod table;
 
@@ -16,14 +16,14 @@ use rir::device::cuda::emulator::EmulatorDriver;
 use rir::device::cuda::{CudaDevice, Kernels, Options};
 use rir::graph::{Precision, StateLayout};
 
-/// An emulated card whose order of threads follows from `seed`.
-fn card(seed: u64) -> rir::Result<EmulatorDriver> {
-    Ok(EmulatorDriver::new(seed))
+/// The kernels of this build.
+fn driver(seed: u64) -> EmulatorDriver {
+    EmulatorDriver::new(seed)
 }
 
-/// A device that drives it.
+/// An emulated card whose order of threads follows from `seed`.
 fn open(layout: &StateLayout, precision: Precision, seed: u64, options: Options) -> rir::Result<CudaDevice> {
-    CudaDevice::new(Box::new(card(seed)?), layout, precision, options)
+    CudaDevice::new(Box::new(driver(seed)), layout, precision, options)
 }
 
 /// With the kernels that run unasked.

@@ -1,8 +1,8 @@
 //! Whole networks on the emulator, beside the CPU: forward, gradients, ten steps.
 
 use rir::device::Device;
-use rir::device::cuda::Options;
-use rir::graph::{Fusions, Graph, Precision, StateLayout};
+use rir::device::cuda::{Options, launch};
+use rir::graph::{self, Fusions, Graph, Precision, StateLayout};
 use rir::nn::{Family, initial_parameters};
 use rir::ops::Sgd;
 
@@ -129,4 +129,34 @@ fn every_kind_of_network_gives_the_references_gradients() {
             }
         }
     }
+}
+
+/// A plan's running statistics all change in one launch.
+#[test]
+fn the_running_statistics_are_one_launch() {
+    let graph = tiny_rir();
+    let fused = graph::fuse(graph::lower(&graph, Precision::F32).unwrap(), Fusions::ALL).unwrap();
+    let plan = graph::plan(&fused, &launch::scratch);
+    let offsets = |count: usize| (0..count).map(|i| i << 20).collect::<Vec<_>>();
+    let at = |region: u64| launch::Address(region << 40);
+    let memory = launch::Memory {
+        regions: [1, 2, 3, 4].map(at),
+        parameters: offsets(graph.state.parameters.len()),
+        running: offsets(graph.state.running.len()),
+        workspace: at(5),
+        step: at(6),
+        state: at(7),
+    };
+    let table = launch::View { address: at(8), bytes: 0 };
+    let kernels = rir::device::cuda::Kernels::Auto;
+    let sites: Vec<_> = (0..plan.graph.nodes.len())
+        .map(|n| launch::Site { plan: &plan, n, memory: &memory, kernels, table })
+        .collect();
+    let mut launches: Vec<_> = sites.iter().map(|site| launch::launches(site).unwrap()).collect();
+    let count = |launches: &[Vec<launch::Launch>]| {
+        launches.iter().flatten().filter(|launch| launch.kernel.starts_with("update_running")).count()
+    };
+    assert!(count(&launches) > 5);
+    launch::join::join(&sites, &mut launches);
+    assert_eq!(count(&launches), 1);
 }

@@ -3,7 +3,7 @@
 //!
 //! A fault is a change of text in one file below `kernels/`. The families that include the file are compiled again, as
 //! the build compiles them, and linked with the rest of the emulator into a shared library, on which the fault's check
-//! must fail. The tests of [`fed`] and [`relu_sums`] run here as well, on a library of unchanged kernels: they are the
+//! must fail. The tests of [`fed`] and [`passes`] run here as well, on a library of unchanged kernels: they are the
 //! control of themselves.
 #![cfg(rir_emu)]
 
@@ -13,8 +13,8 @@ mod faults;
 #[path = "../emulator/fed.rs"]
 mod fed;
 mod library;
-#[path = "../emulator/relu_sums.rs"]
-mod relu_sums;
+#[path = "../emulator/passes.rs"]
+mod passes;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -37,15 +37,15 @@ thread_local! {
     static LIBRARY: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
 }
 
-/// An emulated card with this thread's kernels.
-fn card(seed: u64) -> rir::Result<EmulatorDriver> {
+/// This thread's kernels.
+fn driver(seed: u64) -> EmulatorDriver {
     let library = LIBRARY.with_borrow(Clone::clone).unwrap_or_else(|| control().to_owned());
-    EmulatorDriver::from_library(&library, seed)
+    EmulatorDriver::from_library(&library, seed).unwrap()
 }
 
-/// A device that drives it.
+/// An emulated card with this thread's kernels.
 fn open(layout: &StateLayout, precision: Precision, seed: u64, options: Options) -> rir::Result<CudaDevice> {
-    CudaDevice::new(Box::new(card(seed)?), layout, precision, options)
+    CudaDevice::new(Box::new(driver(seed)), layout, precision, options)
 }
 
 /// The library of unchanged kernels.

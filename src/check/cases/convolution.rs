@@ -158,13 +158,16 @@ pub(super) fn rows() -> Vec<Row> {
         let identity = (geometry.image[3] / 2).min(geometry.k);
         rows.push(geometry.forward(identity, Epilogue::Statistics));
         rows.push(geometry.forward(identity, scaled(true, true)));
-        rows.push(geometry.data_grad(identity, Addend::Masked));
+        rows.push(geometry.data_grad(identity, Addend::Masked, GradEpilogue::None));
+        rows.push(geometry.data_grad(identity, Addend::Tensor, GradEpilogue::Relu { projected: true }));
         rows.push(geometry.weight_grad());
     }
     // One image more than two of any tile's rows, so that a reduction over pixels takes several rounds.
     rows.push(same([9, 16, 16, 10], 20, 3, 1).weight_grad());
     rows.push(same([9, 16, 16, 10], 20, 3, 1).forward(5, Epilogue::Statistics));
-    for (addend, projected, stride) in [(Addend::None, false, 1), (Addend::Tensor, true, 1), (Addend::None, false, 2)] {
+    for (addend, projected, stride) in
+        [(Addend::None, false, 1), (Addend::Tensor, true, 1), (Addend::None, false, 2)]
+    {
         let geometry = same([9, 16, 16, 10], 20, 3, stride);
         rows.push(geometry.data_grad(5, addend, GradEpilogue::Relu { projected }));
     }

@@ -4,7 +4,7 @@ use super::{Fill, Row, activation};
 use crate::graph::Shape;
 use crate::ops::{Outer, Shortcut, TwoStreamBackward, TwoStreamReduce, TwoStreamUpdate};
 
-const SHAPES: [[usize; 4]; 7] = [
+const SHAPES: [[usize; 4]; 8] = [
     [1, 1, 1, 3],
     [1, 7, 5, 10],
     [2, 7, 5, 20],
@@ -12,6 +12,7 @@ const SHAPES: [[usize; 4]; 7] = [
     [2, 8, 8, 96],
     [9, 16, 16, 10],
     [2, 2, 2, 384],
+    [1, 7, 5, 8],
 ];
 
 /// Inputs of one batch norm: z, statistics, scale, shift.
@@ -26,7 +27,7 @@ fn normalised(row: Row, z: &Shape) -> Row {
 /// Outer shortcuts whose result is [N H W C], and the extents of what they read.
 fn subsampled([n, h, w, c]: [usize; 4]) -> Vec<(String, Shortcut, Shape)> {
     let narrow = c.div_ceil(2);
-    vec![
+    let mut forms = vec![
         ("-pad".into(), Shortcut::new(1, c, narrow), [n, h, w, narrow].into()),
         ("-halved".into(), Shortcut::new(2, c, narrow), [n, 2 * h, 2 * w, narrow].into()),
         ("-halved-odd".into(), Shortcut::new(2, c, c), [n, 2 * h - 1, 2 * w - 1, c].into()),
@@ -35,7 +36,12 @@ fn subsampled([n, h, w, c]: [usize; 4]) -> Vec<(String, Shortcut, Shape)> {
             Shortcut { from: 1, to: c - narrow, ..Shortcut::new(2, c, narrow) },
             [n, 2 * h, 2 * w - 1, narrow + 2].into(),
         ),
-    ]
+    ];
+    if narrow.is_multiple_of(8) {
+        let offsets = Shortcut { from: 8, to: c - narrow, ..Shortcut::new(2, c, narrow) };
+        forms.push(("-offsets8".into(), offsets, [n, 2 * h, 2 * w - 1, narrow + 16].into()));
+    }
+    forms
 }
 
 /// TwoStreamUpdate, TwoStreamReduce, TwoStreamBackward.

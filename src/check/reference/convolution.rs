@@ -2,9 +2,9 @@
 
 use super::elementwise::{add, gate, relu};
 use super::normalise::{scale_shift, statistics};
+use super::two_stream::reductions;
 use super::{Context, Tensor};
 use crate::graph::{Role, Shape};
-use super::two_stream::reductions;
 use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue};
 
 /// Visits every pair of an input element and a filter element that meet, with the output element they add to, as

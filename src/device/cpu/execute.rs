@@ -69,17 +69,17 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
     let rows = || node.inputs.first().map_or(0, |v| batch(graph, *v));
     size * match &node.op {
         Op::Conv2d(_) | Op::Conv2dDataGrad(_) => match conv_extents(graph, node) {
-            Some((e, _, Some(direction))) => {
+            Some((e, images, Some(direction))) => {
                 let filter = match graph.value(node.inputs[0]).dtype {
                     DType::F64 => conv2d::packed_elements::<f64>(&e, direction),
                     DType::Bf16 => conv2d::packed_elements::<half::bf16>(&e, direction),
                     _ => conv2d::packed_elements::<f32>(&e, direction),
                 };
-                let sums = match &node.op {
-                    Op::Conv2dDataGrad(op) => two_stream::sums(op.epilogue.branches()),
-                    _ => 2,
+                let partials = match &node.op {
+                    Op::Conv2dDataGrad(op) => rows() * two_stream::sums(op.epilogue.branches()),
+                    _ => images * 2,
                 };
-                filter + rows() * sums * graph.shape(node.outputs[0]).channels()
+                filter + partials * graph.shape(node.outputs[0]).channels()
             }
             _ => 0,
         },

@@ -35,7 +35,7 @@ struct Loaded {
     memory: Memory,
     /// The optimiser's table, where the plan trains.
     table: View,
-    /// The launches of every node, in the plan's order.
+    /// The launches of every node, in the plan's order; of nodes that share one, the first has it.
     launches: Vec<Vec<Launch>>,
     /// The whole step, once one was fed.
     step: Option<WholeStep>,
@@ -217,9 +217,11 @@ impl Device for CudaDevice {
         let table = View { address: self.driver.allocate(rows.len())?, bytes: rows.len() };
         self.driver.upload(table.address, &rows)?;
         let kernels = self.options.kernels;
-        let launches = (0..plan.graph.nodes.len())
-            .map(|n| launch::launches(&Site { plan: &plan, n, memory: &memory, kernels, table }))
-            .collect::<Result<_>>()?;
+        let sites: Vec<Site<'_>> = (0..plan.graph.nodes.len())
+            .map(|n| Site { plan: &plan, n, memory: &memory, kernels, table })
+            .collect();
+        let mut launches = sites.iter().map(launch::launches).collect::<Result<Vec<_>>>()?;
+        launch::join::join(&sites, &mut launches);
         self.plans.push(Some(Loaded { plan, memory, table, launches, step: None }));
         Ok(PlanId(self.plans.len() - 1))
     }

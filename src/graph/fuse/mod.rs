@@ -32,8 +32,7 @@ pub struct Fusions {
 
 impl Fusions {
     /// Every rewrite.
-    pub const ALL: Fusions =
-Fusions {
+    pub const ALL: Fusions = Fusions {
         identity: true,
         statistics: true,
         update: true,
@@ -42,8 +41,7 @@ Fusions {
         epilogue: true,
     };
     /// None: `--no-fuse`.
-    pub const NONE: Fusions =
-Fusions {
+    pub const NONE: Fusions = Fusions {
         identity: false,
         statistics: false,
         update: false,

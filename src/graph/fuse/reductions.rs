@@ -49,9 +49,7 @@ fn read_masked(graph: &mut Graph, n: usize, g: ValueId) -> Result<()> {
         Op::TwoStreamBackward(TwoStreamBackward { projected: false, .. }) => {
             graph.replace(n, BatchNormBackward, without(1))
         }
-        Op::TwoStreamBackward(op) => {
-            graph.replace(n, TwoStreamBackward { masked: false, ..*op }, without(1))
-        }
+        Op::TwoStreamBackward(op) => graph.replace(n, TwoStreamBackward { masked: false, ..*op }, without(1)),
         Op::Conv2dDataGrad(op) => {
             let op = Conv2dDataGrad { addend: Addend::Tensor, ..op.clone() };
             graph.replace(n, op, without(3))

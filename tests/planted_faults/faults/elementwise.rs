@@ -17,6 +17,13 @@ fn activations() -> Vec<Fault> {
             .find(">> (i % 8) & 1;")
             .put(">> (i % 8 ^ 1) & 1;")
             .of(&["elementwise"]),
+        Fault::rows("the last few elements are dropped", "vector.cuh", &["relu/n1h7w5c10/f32"])
+            .find("uint64_t i = whole + grid_thread(); i < elements")
+            .put("uint64_t i = whole + grid_thread(); i < whole")
+            .of(&["elementwise"]),
+        test_fault!("every cast of a launch is the first", FILE, passes::neighbouring_casts_share_a_launch)
+            .find("p.casts[blockIdx.y]")
+            .put("p.casts[0]"),
         Fault::rows(
             "a place's row in the wrong image",
             "layout.cuh",
@@ -26,8 +33,8 @@ fn activations() -> Vec<Fault> {
         .put("uint32_t(pixel / width)")
         .of(&["shortcut"]),
         Fault::rows("a gradient where ReLU gave 0", FILE, &["relu_backward/n1h7w5c10/f32"])
-            .find("(p.gate)[i]) > 0.0f;")
-            .put("(p.gate)[i]) >= 0.0f;"),
+            .find("gate.at[k] > 0.0f")
+            .put("gate.at[k] >= 0.0f"),
         Fault::rows("a sum without its last term", FILE, &["add/n1h7w5c10-3/f32"])
             .find("term < p.count; ++term")
             .put("term + 1 < p.count; ++term"),

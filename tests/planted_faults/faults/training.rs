@@ -10,11 +10,11 @@ fn optimiser() -> Vec<Fault> {
     const FILE: &str = "optimise.cu";
     vec![
         Fault::rows("momentum is applied twice", FILE, &["sgd/momentum/f32"])
-            .find("const float v = p.keep * p.momentum[at] + g;")
-            .put("const float v = p.keep * p.keep * p.momentum[at] + g;"),
+            .find("v.at[k] = p.keep * v.at[k] + g;")
+            .put("v.at[k] = p.keep * p.keep * v.at[k] + g;"),
         Fault::rows("the scales decay to 0", FILE, &["sgd/momentum-decay/f32"])
-            .find("tensor.decay * (w - tensor.center)")
-            .put("tensor.decay * w"),
+            .find("tensor.decay * (w.at[k] - tensor.center)")
+            .put("tensor.decay * w.at[k]"),
         Fault::rows("all decays alike", FILE, &["sgd/nesterov-decay-not-scale/f32"])
             .find("const SgdTensor tensor = p.tensors[blockIdx.y];")
             .put(
@@ -22,11 +22,11 @@ fn optimiser() -> Vec<Fault> {
     tensor.decay = p.tensors[0].decay;",
             ),
         Fault::rows("nesterov does not look ahead", FILE, &["sgd/nesterov/f32"])
-            .find("p.nesterov ? g + p.keep * v : v")
-            .put("v"),
+            .find("p.nesterov ? g + p.keep * v.at[k] : v.at[k]")
+            .put("v.at[k]"),
         Fault::rows("an element past a parameter's last one", FILE, &["sgd/plain/f32"])
-            .find("i < tensor.elements; i")
-            .put("i <= tensor.elements; i"),
+            .find("each_vector(tensor.elements,")
+            .put("each_vector(tensor.elements + 1,"),
         test_fault!("the learning rate is frozen", FILE, fed::the_learning_rate_changes_between_replays)
             .find("const float rate = p.step->learning_rate;")
             .put("const float rate = 0.1f;"),
@@ -42,14 +42,14 @@ fn optimiser() -> Vec<Fault> {
             FILE,
             fed::no_exploded_loss_reaches_the_state
         )
-        .find("    if (p.state->halted) {\n        return;\n    }\n    for")
-        .put("    for"),
+        .find("    if (p.state->halted) {\n        return;\n    }\n    const Running")
+        .put("    const Running"),
         Fault::rows("the running mean's weights are swapped", FILE, &["update_running/c10m2/f32"])
-            .find("p.keep * p.mean[c] + p.weight * p.stats[c];")
-            .put("p.weight * p.mean[c] + p.keep * p.stats[c];"),
+            .find("p.keep * running.mean[c] + p.weight * running.stats[c];")
+            .put("p.weight * running.mean[c] + p.keep * running.stats[c];"),
         Fault::rows("the running variance is biased", FILE, &["update_running/c10m2/f32"])
-            .find("(p.stats[p.channels + c] * p.unbiased)")
-            .put("p.stats[p.channels + c]"),
+            .find("running.stats[channels + c] * running.unbiased")
+            .put("running.stats[channels + c]"),
     ]
 }
 

@@ -1,89 +1,50 @@
-//! `kernels/batch_norm.cu`: constants of every channel, then one pass; reductions in two.
+//! `kernels/batch_norm.cu`: passes that make their channels' constants themselves; reductions in two.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Address, Launch, Site, View, extent, spread, suffix};
+use super::pass::{Chunks, REDUCE_THREADS, finalise_grid, finalise_threads, form, grid};
+use super::{Address, Launch, Site, THREADS, View, extent, spread, suffix};
 use crate::graph::{Graph, Node};
 use crate::ops::EPSILON;
-
-/// Channels of a block of the first pass of a reduction: COLUMNS of `kernels/reduce.cuh`.
-const COLUMNS: u32 = 32;
-/// Threads of such a block.
-pub const REDUCE_THREADS: [u32; 3] = [256, 1, 1];
-/// Rows of a chunk, at least: fewer are not worth a partial result.
-const LEAST_CHUNK_ROWS: u32 = 64;
-/// Chunks at most, which one thread a channel adds up.
-const MOST_CHUNKS: u32 = 512;
-
-/// How the rows of a matrix are cut into chunks: a function of the shape alone, so that sums are the same everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunks {
-    /// Rows of every chunk but the last.
-    pub rows: u32,
-    /// How many.
-    pub count: u32,
-}
-
-impl Chunks {
-    /// The chunks of `rows` rows.
-    pub fn of(rows: usize) -> Self {
-        let rows = extent(rows);
-        let chunk = rows.div_ceil(MOST_CHUNKS).max(LEAST_CHUNK_ROWS);
-        Self { rows: chunk, count: rows.div_ceil(chunk) }
-    }
-
-    /// Blocks of the first pass.
-    pub fn grid(self, channels: u32) -> [u32; 3] {
-        [self.count, channels.div_ceil(COLUMNS), 1]
-    }
-}
-
-/// Bytes of [quantities, channels] f32 numbers.
-fn floats(quantities: usize, channels: usize) -> usize {
-    quantities * channels * size_of::<f32>()
-}
-
-/// Bytes of scratch for the pair (a, b) of one batch norm, at a multiple of 256 so that another can follow.
-pub fn pair_bytes(channels: usize) -> usize {
-    floats(2, channels).next_multiple_of(256)
-}
-
-/// Bytes of scratch for the constants (a, b, c) of one batch norm's gradient, at a multiple of 256.
-pub fn constants_bytes(channels: usize) -> usize {
-    floats(3, channels).next_multiple_of(256)
-}
 
 /// Bytes of scratch for the partial sums of a reduction over input 0.
 pub fn partials_bytes(graph: &Graph, node: &Node, quantities: usize) -> usize {
     let shape = graph.shape(node.inputs[0]);
-    Chunks::of(shape.rows()).count as usize * floats(quantities, shape.channels())
+    Chunks::of(shape.rows()).count as usize * quantities * shape.channels() * size_of::<f32>()
 }
 
-#[derive(Clone, Copy, Pod, Zeroable)]
+/// `Norm` of `kernels/normalise.cuh`.
+#[derive(Clone, Copy, Pod, Zeroable, Default)]
 #[repr(C)]
-struct AffineParams {
+pub struct Norm {
     stats: Address,
     scale: Address,
     shift: Address,
-    pair: Address,
-    epsilon: f64,
-    channels: u32,
-    padding: u32,
 }
 
-/// The pair (a, b) from statistics, scale and shift.
-pub fn affine([stats, scale, shift]: [View; 3], pair: View, channels: u32) -> Launch {
-    let mut launch = Launch::new("batch_norm_affine_f32");
-    let params = AffineParams {
-        stats: launch.reads(stats),
-        scale: launch.reads(scale),
-        shift: launch.reads(shift),
-        pair: launch.writes(pair),
-        epsilon: EPSILON,
-        channels,
-        padding: 0,
-    };
-    launch.over(spread(channels.into()), super::THREADS).with(&params)
+impl Norm {
+    /// What `launch` reads of one batch norm: statistics, scale, shift.
+    pub fn read(launch: &mut Launch, [stats, scale, shift]: [View; 3]) -> Self {
+        Self { stats: launch.reads(stats), scale: launch.reads(scale), shift: launch.reads(shift) }
+    }
+}
+
+/// `NormGradient` of `kernels/normalise.cuh`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct NormGradient {
+    stats: Address,
+    scale: Address,
+    dshift: Address,
+    dscale: Address,
+}
+
+impl NormGradient {
+    /// What `launch` reads of one batch norm: statistics, scale, dshift, dscale.
+    pub fn read(launch: &mut Launch, views: [View; 4]) -> Self {
+        let [stats, scale, dshift, dscale] = views.map(|view| launch.reads(view));
+        Self { stats, scale, dshift, dscale }
+    }
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -122,35 +83,56 @@ struct ScaleShiftParams {
     z: Address,
     pair: Address,
     y: Address,
-    elements: u64,
+    rows: u64,
     channels: u32,
     padding: u32,
 }
 
-fn apply(site: &Site<'_>, pair: View) -> Launch {
-    let mut launch = Launch::new(format!("scale_shift_{}", suffix(site.input_dtype(0))));
-    let ([.., channels], elements) = (site.input_image(0), site.output_elements(0));
-    let params = ScaleShiftParams {
-        z: launch.reads(site.input(0)),
-        pair: launch.reads(pair),
-        y: launch.writes(site.output(0)),
-        elements,
-        channels,
-        padding: 0,
-    };
-    launch.over(spread(elements), super::THREADS).with(&params)
+/// The name of a pass' kernel that reads input 0.
+fn kernel(name: &str, site: &Site<'_>) -> String {
+    let [.., channels] = site.input_image(0);
+    format!("{name}_{}{}", form(channels), suffix(site.input_dtype(0)))
 }
 
 /// `scale_shift`.
 pub fn scale_shift(site: &Site<'_>) -> Launch {
-    apply(site, site.input(1))
+    let mut launch = Launch::new(kernel("scale_shift", site));
+    let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
+    let params = ScaleShiftParams {
+        z: launch.reads(site.input(0)),
+        pair: launch.reads(site.input(1)),
+        y: launch.writes(site.output(0)),
+        rows: rows as u64,
+        channels,
+        padding: 0,
+    };
+    launch.over(grid(rows, channels), THREADS).with(&params)
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct BatchNormParams {
+    z: Address,
+    norm: Norm,
+    y: Address,
+    rows: u64,
+    channels: u32,
+    epsilon: f32,
 }
 
 /// `batch_norm`.
-pub fn batch_norm(site: &Site<'_>) -> Vec<Launch> {
-    let [.., channels] = site.input_image(0);
-    let pair = site.scratch();
-    vec![affine([1, 2, 3].map(|i| site.input(i)), pair, channels), apply(site, pair)]
+pub fn batch_norm(site: &Site<'_>) -> Launch {
+    let mut launch = Launch::new(kernel("batch_norm", site));
+    let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
+    let params = BatchNormParams {
+        z: launch.reads(site.input(0)),
+        norm: Norm::read(&mut launch, [1, 2, 3].map(|i| site.input(i))),
+        y: launch.writes(site.output(0)),
+        rows: rows as u64,
+        channels,
+        epsilon: EPSILON as f32,
+    };
+    launch.over(grid(rows, channels), THREADS).with(&params)
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -167,94 +149,83 @@ struct ReduceParams {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct ReduceFinaliseParams {
-    partials: Address,
+struct ReducedBranch {
     stats: Address,
     dshift: Address,
     dscale: Address,
-    epsilon: f64,
-    channels: u32,
-    chunks: u32,
-    quantities: u32,
     product: u32,
+    padding: u32,
 }
 
-/// The second pass: from the chunks' sums, `quantities` each, of which number `product` is this batch norm's.
-pub fn finalise(
-    [partials, stats]: [View; 2],
-    [dshift, dscale]: [View; 2],
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct ReduceFinaliseParams {
+    partials: Address,
+    branches: [ReducedBranch; 2],
+    epsilon: f64,
     channels: u32,
-    chunks: Chunks,
-    (quantities, product): (u32, u32),
-) -> Launch {
+    parts: u32,
+    quantities: u32,
+    count: u32,
+}
+
+/// A batch norm whose reductions are taken.
+#[derive(Clone, Copy)]
+pub struct Reduced {
+    /// What it normalises.
+    pub z: View,
+    /// Its statistics [2 C].
+    pub stats: View,
+    /// What is written: dshift and dscale, `[C]` each.
+    pub outputs: [View; 2],
+}
+
+/// The second pass for one batch norm, or for two that share g: from `parts` partial sums, of g, then of g times z less
+/// the mean of each.
+pub fn finalise(partials: View, branches: &[Reduced], channels: u32, parts: u32) -> Launch {
     let mut launch = Launch::new("batch_norm_reduce_finalise_f32");
-    let params = ReduceFinaliseParams {
+    let count = extent(branches.len());
+    let mut params = ReduceFinaliseParams {
         partials: launch.reads(partials),
-        stats: launch.reads(stats),
-        dshift: launch.writes(dshift),
-        dscale: launch.writes(dscale),
+        branches: Zeroable::zeroed(),
         epsilon: EPSILON,
         channels,
-        chunks: chunks.count,
-        quantities,
-        product,
+        parts,
+        quantities: 1 + count,
+        count,
     };
-    launch.over(spread(channels.into()), super::THREADS).with(&params)
+    for (b, (to, Reduced { stats, outputs: [dshift, dscale], .. })) in
+        params.branches.iter_mut().zip(branches).enumerate()
+    {
+        *to = ReducedBranch {
+            stats: launch.reads(*stats),
+            dshift: launch.writes(*dshift),
+            dscale: launch.writes(*dscale),
+            product: 1 + extent(b),
+            padding: 0,
+        };
+    }
+    launch.over(finalise_grid(channels, 1 + count), finalise_threads(parts)).with(&params)
 }
 
 /// `batch_norm_reduce`.
 pub fn reduce(site: &Site<'_>) -> Vec<Launch> {
     let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
-    let (chunks, partials, stats) = (Chunks::of(rows), site.scratch(), site.input(2));
-    let mut first = Launch::new(format!("batch_norm_reduce_partial_{}", suffix(site.input_dtype(0))));
+    let (chunks, partials) = (Chunks::of(rows), site.scratch());
+    let branch =
+        Reduced { z: site.input(1), stats: site.input(2), outputs: [site.output(0), site.output(1)] };
+    let mut first = Launch::new(kernel("batch_norm_reduce_partial", site));
     let params = ReduceParams {
         g: first.reads(site.input(0)),
-        z: first.reads(site.input(1)),
-        stats: first.reads(stats),
+        z: first.reads(branch.z),
+        stats: first.reads(branch.stats),
         partials: first.writes(partials),
         rows: rows as u64,
         channels,
         chunk_rows: chunks.rows,
     };
     let first = first.over(chunks.grid(channels), REDUCE_THREADS).with(&params);
-    let outputs = [site.output(0), site.output(1)];
-    vec![first, finalise([partials, stats], outputs, channels, chunks, (2, 1))]
-}
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct BackwardConstantsParams {
-    stats: Address,
-    scale: Address,
-    dshift: Address,
-    dscale: Address,
-    constants: Address,
-    epsilon: f64,
-    rows: u64,
-    channels: u32,
-    padding: u32,
-}
-
-/// The constants (a, b, c) from statistics, scale, dshift and dscale.
-pub fn constants(
-    [stats, scale, dshift, dscale]: [View; 4],
-    constants: View,
-    rows: usize,
-    channels: u32,
-) -> Launch {
-    let mut launch = Launch::new("batch_norm_backward_constants_f32");
-    let params = BackwardConstantsParams {
-        stats: launch.reads(stats),
-        scale: launch.reads(scale),
-        dshift: launch.reads(dshift),
-        dscale: launch.reads(dscale),
-        constants: launch.writes(constants),
-        epsilon: EPSILON,
-        rows: rows as u64,
-        channels,
-        padding: 0,
-    };
-    launch.over(spread(channels.into()), super::THREADS).with(&params)
+    vec![first, finalise(partials, &[branch], channels, chunks.count)]
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -262,44 +233,29 @@ pub fn constants(
 struct BackwardParams {
     g: Address,
     z: Address,
-    constants: Address,
+    norm: NormGradient,
     dz: Address,
-    elements: u64,
+    rows: u64,
     channels: u32,
+    epsilon: f32,
+    share: f32,
     padding: u32,
 }
 
 /// `batch_norm_backward`.
-pub fn backward(site: &Site<'_>) -> Vec<Launch> {
-    let [.., channels] = site.input_image(0);
-    let scratch = site.scratch();
-    let vectors = [2, 3, 4, 5].map(|i| site.input(i));
-    let mut apply = Launch::new(format!("batch_norm_backward_{}", suffix(site.input_dtype(0))));
-    let elements = site.output_elements(0);
+pub fn backward(site: &Site<'_>) -> Launch {
+    let mut launch = Launch::new(kernel("batch_norm_backward", site));
+    let (rows, [.., channels]) = (site.input_rows(1), site.input_image(0));
     let params = BackwardParams {
-        g: apply.reads(site.input(0)),
-        z: apply.reads(site.input(1)),
-        constants: apply.reads(scratch),
-        dz: apply.writes(site.output(0)),
-        elements,
+        g: launch.reads(site.input(0)),
+        z: launch.reads(site.input(1)),
+        norm: NormGradient::read(&mut launch, [2, 3, 4, 5].map(|i| site.input(i))),
+        dz: launch.writes(site.output(0)),
+        rows: rows as u64,
         channels,
+        epsilon: EPSILON as f32,
+        share: (1.0 / rows as f64) as f32,
         padding: 0,
     };
-    let apply = apply.over(spread(elements), super::THREADS).with(&params);
-    vec![constants(vectors, scratch, site.input_rows(1), channels), apply]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_cover_the_rows_and_are_not_too_many() {
-        for rows in [1, 63, 64, 65, 4096, 32_768, 32_769, 512_000, 1_048_576] {
-            let Chunks { rows: chunk, count } = Chunks::of(rows);
-            assert!(u64::from(chunk) * u64::from(count) >= rows as u64, "{rows}");
-            assert!(u64::from(chunk) * u64::from(count - 1) < rows as u64, "{rows}");
-            assert!(count <= MOST_CHUNKS && chunk >= LEAST_CHUNK_ROWS);
-        }
-    }
+    launch.over(grid(rows, channels), THREADS).with(&params)
 }

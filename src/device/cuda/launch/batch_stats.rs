@@ -2,14 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::batch_norm::{Chunks, REDUCE_THREADS, partials_bytes};
+use super::batch_norm::partials_bytes;
+use super::pass::{Chunks, REDUCE_THREADS, finalise_grid, finalise_threads, form};
 use super::{Address, Launch, Site, View, extent, suffix};
 use crate::graph::{Graph, Node};
-
-/// Channels of a block of the second pass: COLUMNS of `kernels/reduce.cuh`.
-const COLUMNS: u32 = 32;
-/// Threads of such a block: FINALISE_THREADS of the kernels.
-const FINALISE_THREADS: [u32; 3] = [512, 1, 1];
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -65,7 +61,7 @@ pub struct Matrix {
 /// Mean and variance of every channel of z, to stats [2 C].
 pub fn of(z: &Matrix, scratch: View, stats: View) -> Vec<Launch> {
     let chunks = Chunks::of(z.rows);
-    let mut launch = Launch::new(format!("batch_stats_partial_{}", z.kernel_suffix));
+    let mut launch = Launch::new(format!("batch_stats_partial_{}{}", form(z.channels), z.kernel_suffix));
     let params = PartialParams {
         z: launch.reads(z.view),
         partials: launch.writes(scratch),
@@ -89,5 +85,6 @@ pub fn finalise(partials: View, stats: View, [rows, channels]: [u32; 2], rows_pe
         rows_per_partial,
         padding: 0,
     };
-    launch.over([channels.div_ceil(COLUMNS), 1, 1], FINALISE_THREADS).with(&params)
+    let parts = rows.div_ceil(rows_per_partial);
+    launch.over(finalise_grid(channels, 1), finalise_threads(parts)).with(&params)
 }

@@ -2,10 +2,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::batch_norm::Chunks;
 use super::batch_stats::{self, Matrix};
 use super::mma::{self, Tile};
+use super::pass::Chunks;
 use super::{Address, Launch, Site, View, extent, suffix};
+use super::{batch_norm, two_stream};
 use crate::device::cuda::kernels::{self, Kernels};
 use crate::graph::{Graph, Node, Shape};
 use crate::ops::{Addend, Conv2d, Epilogue, Op};
@@ -263,23 +264,43 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
     let extents = Extents::at(site);
     let [images, height, width, channels] = extents.x;
     let mut shaped = Shaped::new(site, "conv2d_data_grad", channels);
+    // A tiled kernel takes the pixels by their residues under the stride; the first class is the largest.
+    let classes = if shaped.tile.is_some() { extents.stride } else { 1 };
+    let rows = product(&[images, height.div_ceil(classes), width.div_ceil(classes)]);
+
+    let epilogue = op.first_of_epilogue();
+    let sums: Vec<View> = (1..site.node().outputs.len()).map(|o| site.output(o)).collect();
+    let branches = two_stream::reduced(site, epilogue + 1, &sums);
+    // A naive kernel leaves the sums to passes over the g that it stored.
+    let in_tiles = if shaped.tile.is_some() { &branches[..] } else { &[] };
     let launch = &mut shaped.launch;
     let params = DataGradParams {
         dz: launch.reads(site.input(0)),
         w: launch.reads(site.input(1)),
-        addend: launch.may_read(site.maybe_input(2)),
-        mask: launch.may_read(site.maybe_input(3).filter(|_| op.addend == Addend::Masked)),
+        addend: launch.may_read((op.addend != Addend::None).then(|| site.input(2))),
+        mask: launch.may_read((op.addend == Addend::Masked).then(|| site.input(3))),
         dx: launch.writes(site.output(0)),
-        relu: Address(0),
-        z: [Address(0); 2],
-        stats: [Address(0); 2],
-        partials: Address(0),
+        relu: launch.may_read((!branches.is_empty()).then(|| site.input(epilogue))),
+        z: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.z))),
+        stats: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.stats))),
+        partials: launch.may_write((!in_tiles.is_empty()).then(|| site.scratch())),
         extents,
     };
-    // A tiled kernel takes the pixels by their residues under the stride; the first class is the largest.
-    let classes = if shaped.tile.is_some() { extents.stride } else { 1 };
-    let rows = product(&[images, height.div_ceil(classes), width.div_ceil(classes)]);
-    vec![shaped.over(rows, [1, classes * classes], &params)]
+    let tiled = shaped.tile.is_some();
+    let mut launches = vec![shaped.over(rows, [1, classes * classes], &params)];
+    if tiled && !branches.is_empty() {
+        let parts = classes * classes * rows.div_ceil(TILE_ROWS);
+        launches.push(batch_norm::finalise(site.scratch(), &branches, channels, parts));
+    } else if !branches.is_empty() {
+        let g = Matrix {
+            view: site.output(0),
+            kernel_suffix: suffix(site.output_dtype(0)),
+            rows: product(&[images, height, width]) as usize,
+            channels,
+        };
+        launches.extend(two_stream::reductions(&g, None, &branches, site.scratch()));
+    }
+    launches
 }
 
 /// How a weight gradient cuts the pixels: a function of the shapes alone, so that sums are the same everywhere.
@@ -339,6 +360,14 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
             let pixels = extents.output_pixels();
             let parts = pixels.div_ceil(TILE_ROWS).max(Chunks::of(pixels as usize).count);
             floats(&[parts, 2, filters])
+        }
+        Op::Conv2dDataGrad(op) if op.epilogue.branches() > 0 => {
+            let [images, height, width, channels] = extents.x;
+            let stride = extents.stride;
+            let class = product(&[images, height.div_ceil(stride), width.div_ceil(stride)]);
+            let chunks = Chunks::of(product(&[images, height, width]) as usize).count;
+            let parts = (stride * stride * class.div_ceil(TILE_ROWS)).max(chunks);
+            floats(&[parts, extent(1 + op.epilogue.branches()), channels])
         }
         Op::Conv2dWeightGrad(_) => {
             let dtype = graph.value(node.inputs[0]).dtype;

@@ -2,7 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Address, Launch, Site, spread, suffix};
+use super::pass::EIGHT;
+use super::{Address, Launch, Site, extent, spread, suffix};
 use crate::error::{Error, Result};
 use crate::ops::{Fill, ReluBackward};
 
@@ -18,7 +19,7 @@ fn unary(site: &Site<'_>, kernel: String) -> Launch {
     let mut launch = Launch::new(kernel);
     let elements = site.output_elements(0);
     let params = UnaryParams { x: launch.reads(site.input(0)), y: launch.writes(site.output(0)), elements };
-    launch.over(spread(elements), super::THREADS).with(&params)
+    launch.over(grid(elements, 1), super::THREADS).with(&params)
 }
 
 /// `relu`.
@@ -26,9 +27,35 @@ pub fn relu(site: &Site<'_>) -> Launch {
     unary(site, format!("relu_{}", suffix(site.input_dtype(0))))
 }
 
-/// `cast`, and `reshape`, which casts to the type it has.
-pub fn cast(site: &Site<'_>) -> Launch {
-    unary(site, format!("cast_{}_{}", suffix(site.input_dtype(0)), suffix(site.output_dtype(0))))
+/// Casts that one launch makes at most: MOST_CASTS of the kernels.
+pub const MOST_CASTS: usize = 64;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct CastParams {
+    casts: [UnaryParams; MOST_CASTS],
+}
+
+/// `cast`, and `reshape`, which casts to the type it has: all of `sites`, whose types are those of the first.
+pub fn cast(sites: &[Site<'_>]) -> Launch {
+    let from_to = [sites[0].input_dtype(0), sites[0].output_dtype(0)].map(suffix);
+    let mut launch = Launch::new(format!("cast_{}_{}", from_to[0], from_to[1]));
+    let mut params = CastParams::zeroed();
+    for (cast, site) in params.casts.iter_mut().zip(sites) {
+        *cast = UnaryParams {
+            x: launch.reads(site.input(0)),
+            y: launch.writes(site.output(0)),
+            elements: site.output_elements(0),
+        };
+    }
+    let largest = params.casts.iter().map(|cast| cast.elements).max().unwrap_or(0);
+    launch.over(grid(largest, sites.len()), super::THREADS).with(&params)
+}
+
+/// Rows of blocks for tensors of at most so many elements, a thread for every eight.
+fn grid(elements: u64, rows: usize) -> [u32; 3] {
+    let [blocks, ..] = spread(elements.div_ceil(EIGHT.into()));
+    [blocks, extent(rows), 1]
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -51,7 +78,7 @@ pub fn relu_backward(site: &Site<'_>, op: &ReluBackward) -> Launch {
         dx: launch.writes(site.output(0)),
         elements,
     };
-    launch.over(spread(elements), super::THREADS).with(&params)
+    launch.over(grid(elements, 1), super::THREADS).with(&params)
 }
 
 /// Terms that one launch adds at most: what fits its parameters.
@@ -87,7 +114,7 @@ pub fn add(site: &Site<'_>) -> Result<Launch> {
     let elements = site.output_elements(0);
     let params =
         AddParams { terms, y: launch.writes(site.output(0)), elements, count: count as u32, padding: 0 };
-    Ok(launch.over(spread(elements), super::THREADS).with(&params))
+    Ok(launch.over(grid(elements, 1), super::THREADS).with(&params))
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -9,11 +9,15 @@ pub mod batch_stats;
 pub mod classifier;
 pub mod conv2d;
 pub mod elementwise;
+pub mod join;
 mod mma;
 pub mod optimise;
+pub mod pass;
 pub mod shortcut;
 pub mod step;
 pub mod two_stream;
+
+use std::slice;
 
 use bytemuck::{NoUninit, Pod, Zeroable};
 
@@ -278,15 +282,15 @@ pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
         Op::Conv2dDataGrad(_) => conv2d::conv2d_data_grad(site),
         Op::Conv2dWeightGrad(_) => conv2d::conv2d_weight_grad(site),
         Op::BatchStats(_) => batch_stats::batch_stats(site),
-        Op::BatchNorm(_) => batch_norm::batch_norm(site),
+        Op::BatchNorm(_) => vec![batch_norm::batch_norm(site)],
         Op::BatchNormReduce(_) => batch_norm::reduce(site),
-        Op::BatchNormBackward(_) => batch_norm::backward(site),
-        Op::UpdateRunning(op) => vec![optimise::update_running(site, op)],
+        Op::BatchNormBackward(_) => vec![batch_norm::backward(site)],
+        Op::UpdateRunning(_) => vec![optimise::update_running(slice::from_ref(site))],
         Op::FoldBatchNorm(_) => vec![batch_norm::fold(site)],
         Op::ScaleShift(_) => vec![batch_norm::scale_shift(site)],
-        Op::TwoStreamUpdate(op) => two_stream::update(site, op),
-        Op::TwoStreamReduce(op) => two_stream::reduce(site, op.projected),
-        Op::TwoStreamBackward(op) => two_stream::backward(site, op.projected),
+        Op::TwoStreamUpdate(op) => vec![two_stream::update(site, op)],
+        Op::TwoStreamReduce(_) => two_stream::reduce(site),
+        Op::TwoStreamBackward(op) => vec![two_stream::backward(site, op)],
         Op::Shortcut(op) => vec![shortcut::shortcut(site, op)],
         Op::ShortcutBackward(op) => vec![shortcut::shortcut_backward(site, &op.shortcut)],
         Op::Relu(_) => vec![elementwise::relu(site)],
@@ -299,7 +303,7 @@ pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
         }
         Op::SoftmaxCrossEntropy(op) => vec![classifier::loss(site, op.smoothing)],
         Op::SoftmaxCrossEntropyBackward(op) => vec![classifier::loss_backward(site, op.smoothing)],
-        Op::Reshape(_) | Op::Cast(_) => vec![elementwise::cast(site)],
+        Op::Reshape(_) | Op::Cast(_) => vec![elementwise::cast(slice::from_ref(site))],
         Op::Fill(op) => vec![elementwise::fill(site, op)],
         Op::Sgd(op) => optimise::sgd(site, op).into_iter().collect(),
     };
@@ -309,16 +313,11 @@ pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
 
 /// Bytes that a node's kernels need while they run, whatever form they take.
 pub fn scratch(graph: &Graph, node: &Node) -> usize {
-    let channels = || node.inputs.first().map_or(0, |v| graph.shape(*v).channels());
     match &node.op {
         Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_) => conv2d::scratch(graph, node),
         Op::BatchStats(_) => batch_stats::scratch(graph, node),
-        Op::BatchNorm(_) => batch_norm::pair_bytes(channels()),
         Op::BatchNormReduce(_) => batch_norm::partials_bytes(graph, node, 2),
-        Op::BatchNormBackward(_) => batch_norm::constants_bytes(channels()),
-        Op::TwoStreamUpdate(op) => two_stream::update_scratch(op, channels()),
         Op::TwoStreamReduce(op) => batch_norm::partials_bytes(graph, node, if op.projected { 3 } else { 2 }),
-        Op::TwoStreamBackward(op) => two_stream::backward_scratch(op.projected, channels()),
         _ => 0,
     }
 }

@@ -2,9 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Address, Launch, Memory, Site, THREADS, View, extent, spread};
+use super::pass::EIGHT;
+use super::{Address, Launch, Site, THREADS, View, extent, spread};
 use crate::graph::{DType, Region, StateLayout};
-use crate::ops::{Sgd, UpdateRunning};
+use crate::ops::{Op, Sgd, UpdateRunning};
 
 /// A parameter's place in the regions, in elements, and its L2 term.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -62,37 +63,56 @@ pub fn sgd(site: &Site<'_>, op: &Sgd) -> Option<Launch> {
         keep: op.momentum as f32,
         nesterov: op.nesterov.into(),
     };
-    let [blocks, ..] = spread(largest as u64);
+    let [blocks, ..] = spread((largest as u64).div_ceil(EIGHT.into()));
     Some(launch.over([blocks, extent(layout.parameters.len()), 1], THREADS).with(&params))
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct RunningParams {
-    state: Address,
+struct Running {
     stats: Address,
     mean: Address,
     variance: Address,
-    weight: f32,
-    keep: f32,
     unbiased: f32,
     channels: u32,
 }
 
-/// `update_running`.
-pub fn update_running(site: &Site<'_>, op: &UpdateRunning) -> Launch {
-    let memory: &Memory = site.memory;
+/// Batch norms that one launch serves at most: MOST_RUNNING of the kernels.
+pub const MOST_RUNNING: usize = 64;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct RunningParams {
+    state: Address,
+    running: [Running; MOST_RUNNING],
+    weight: f32,
+    keep: f32,
+}
+
+/// `update_running` of all `sites`, a row of blocks each.
+pub fn update_running(sites: &[Site<'_>]) -> Launch {
     let mut launch = Launch::new("update_running_f32");
-    let [.., channels] = site.input_image(0);
-    let params = RunningParams {
-        state: launch.reads(memory.flag()),
-        stats: launch.reads(site.input(0)),
-        mean: launch.writes(site.input(1)),
-        variance: launch.writes(site.input(2)),
+    let mut params = RunningParams {
+        state: launch.reads(sites[0].memory.flag()),
+        running: [Running::zeroed(); MOST_RUNNING],
         weight: UpdateRunning::WEIGHT as f32,
         keep: (1.0 - UpdateRunning::WEIGHT) as f32,
-        unbiased: op.unbiased() as f32,
-        channels,
     };
-    launch.over(spread(channels.into()), THREADS).with(&params)
+    let mut most = 0;
+    for (running, site) in params.running.iter_mut().zip(sites) {
+        let Op::UpdateRunning(op) = &site.node().op else {
+            unreachable!("{} does not update running statistics", site.describe())
+        };
+        let [.., channels] = site.input_image(0);
+        most = most.max(channels);
+        *running = Running {
+            stats: launch.reads(site.input(0)),
+            mean: launch.writes(site.input(1)),
+            variance: launch.writes(site.input(2)),
+            unbiased: op.unbiased() as f32,
+            channels,
+        };
+    }
+    let [blocks, ..] = spread(most.into());
+    launch.over([blocks, extent(sites.len()), 1], THREADS).with(&params)
 }

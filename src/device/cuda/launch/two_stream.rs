@@ -2,9 +2,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::batch_norm::{Chunks, REDUCE_THREADS, affine, constants, constants_bytes, finalise, pair_bytes};
-use super::{Address, Launch, Site, View, extent, spread, suffix};
-use crate::ops::{Outer, TwoStreamUpdate};
+use super::batch_norm::{Norm, NormGradient, Reduced, finalise};
+use super::batch_stats::Matrix;
+use super::pass::{Chunks, EIGHT, REDUCE_THREADS, form, grid};
+use super::{Address, Launch, Site, THREADS, View, extent, spread, suffix};
+use crate::ops::{EPSILON, Outer, TwoStreamBackward, TwoStreamUpdate};
 
 /// Elements whose mask bits share a byte: MASK_ELEMENTS of `kernels/layout.cuh`.
 const MASK_ELEMENTS: u64 = 8;
@@ -13,7 +15,7 @@ const MASK_ELEMENTS: u64 = 8;
 #[repr(C)]
 struct OuterParams {
     x: Address,
-    pair: Address,
+    norm: Norm,
     height: u32,
     width: u32,
     channels: u32,
@@ -28,33 +30,37 @@ struct OuterParams {
 #[repr(C)]
 struct UpdateParams {
     z: Address,
-    pair: Address,
+    norm: Norm,
     y: Address,
     mask: Address,
-    elements: u64,
+    outer: OuterParams,
+    rows: u64,
     height: u32,
     width: u32,
     channels: u32,
-    padding: u32,
-    outer: OuterParams,
+    epsilon: f32,
 }
 
-/// Bytes of scratch of an update: the pair of its batch norm, and of its projection's.
-pub fn update_scratch(op: &TwoStreamUpdate, channels: usize) -> usize {
-    pair_bytes(channels) * if op.outer == Outer::Projection { 2 } else { 1 }
+/// The name of a kernel of this kind that reads input 0.
+fn kernel(name: &str, kind: &str, site: &Site<'_>) -> String {
+    let [.., channels] = site.input_image(0);
+    format!("{name}_{kind}{}{}", form(channels), suffix(site.input_dtype(0)))
 }
 
-/// Part `i` of a scratch that is cut in parts of `bytes`.
-fn part(scratch: View, i: usize, bytes: usize) -> View {
-    View { address: scratch.address.offset(i * bytes), bytes }
+/// The kind of a gradient's kernel.
+fn projected(is_projected: bool) -> &'static str {
+    if is_projected { "projected_" } else { "" }
 }
 
 /// `two_stream_update`.
-pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Vec<Launch> {
-    let ([_, height, width, channels], elements) = (site.input_image(0), site.output_elements(0));
-    let pair = |i| part(site.scratch(), i, pair_bytes(channels as usize));
-    let mut launches = vec![affine([1, 2, 3].map(|i| site.input(i)), pair(0), channels)];
-    let mut launch = Launch::new(format!("two_stream_update_{}", suffix(site.input_dtype(0))));
+pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Launch {
+    let ([_, height, width, channels], rows) = (site.input_image(0), site.input_rows(0));
+    let kind = match op.outer {
+        Outer::None | Outer::Identity => "",
+        Outer::Subsampled(_) => "subsampled_",
+        Outer::Projection => "projected_",
+    };
+    let mut launch = Launch::new(kernel("two_stream_update", kind, site));
     let mut outer =
         OuterParams { x: launch.may_read(site.maybe_input(4)), stride: 1, ..OuterParams::default() };
     match op.outer {
@@ -65,26 +71,25 @@ pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Vec<Launch> {
             let [stride, copied, from, to] = [s.stride, s.copied, s.from, s.to].map(extent);
             outer = OuterParams { height, width, channels, stride, copied, from, to, ..outer };
         }
-        Outer::Projection => {
-            launches.push(affine([5, 6, 7].map(|i| site.input(i)), pair(1), channels));
-            outer.pair = launch.reads(pair(1));
-        }
+        Outer::Projection => outer.norm = Norm::read(&mut launch, [5, 6, 7].map(|i| site.input(i))),
     }
     let params = UpdateParams {
         z: launch.reads(site.input(0)),
-        pair: launch.reads(pair(0)),
+        norm: Norm::read(&mut launch, [1, 2, 3].map(|i| site.input(i))),
         y: launch.writes(site.output(0)),
         mask: launch.writes(site.output(1)),
-        elements,
+        outer,
+        rows: rows as u64,
         height,
         width,
         channels,
-        padding: 0,
-        outer,
+        epsilon: EPSILON as f32,
     };
-    let grid = spread(elements.div_ceil(MASK_ELEMENTS));
-    launches.push(launch.over(grid, super::THREADS).with(&params));
-    launches
+    let grid = match channels % EIGHT {
+        0 => grid(rows, channels),
+        _ => spread(site.output_elements(0).div_ceil(MASK_ELEMENTS)),
+    };
+    launch.over(grid, THREADS).with(&params)
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -100,34 +105,53 @@ struct ReduceParams {
     chunk_rows: u32,
 }
 
-fn projected(projected: bool) -> &'static str {
-    if projected { "projected_" } else { "" }
+/// `two_stream_reduce`.
+pub fn reduce(site: &Site<'_>) -> Vec<Launch> {
+    let outputs: Vec<View> = (0..site.node().outputs.len()).map(|o| site.output(o)).collect();
+    let dy = Matrix {
+        view: site.input(0),
+        kernel_suffix: suffix(site.input_dtype(0)),
+        rows: site.input_rows(0),
+        channels: site.input_image(0)[3],
+    };
+    reductions(&dy, Some(site.input(1)), &reduced(site, 2, &outputs), site.scratch())
 }
 
-/// `two_stream_reduce`.
-pub fn reduce(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
-    let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
-    let (chunks, partials) = (Chunks::of(rows), site.scratch());
-    let kernel = format!("two_stream_reduce_{}{}", projected(is_projected), suffix(site.input_dtype(0)));
-    let mut first = Launch::new(kernel);
+/// The batch norms whose z and statistics are the inputs from `first` on, and whose dshift and dscale are `outputs`.
+pub fn reduced(site: &Site<'_>, first: usize, outputs: &[View]) -> Vec<Reduced> {
+    (outputs.chunks(2).enumerate())
+        .map(|(b, sums)| {
+            let [z, stats] = [2 * b, 2 * b + 1].map(|i| site.input(first + i));
+            Reduced { z, stats, outputs: [sums[0], sums[1]] }
+        })
+        .collect()
+}
+
+/// The sums of dy under a mask, or where there is none of g, in two passes. Partials: [chunks, 1 + branches, C].
+pub fn reductions(dy: &Matrix, mask: Option<View>, branches: &[Reduced], partials: View) -> Vec<Launch> {
+    let (channels, chunks) = (dy.channels, Chunks::of(dy.rows));
+    let kind = projected(branches.len() > 1);
+    let mut first = Launch::new(format!("two_stream_reduce_{kind}{}{}", form(channels), dy.kernel_suffix));
     let params = ReduceParams {
-        dy: first.reads(site.input(0)),
-        mask: first.reads(site.input(1)),
-        z: [2, 4].map(|i| first.may_read(site.maybe_input(i))),
-        stats: [3, 5].map(|i| first.may_read(site.maybe_input(i))),
+        dy: first.reads(dy.view),
+        mask: first.may_read(mask),
+        z: [0, 1].map(|b| first.may_read(branches.get(b).map(|branch| branch.z))),
+        stats: [0, 1].map(|b| first.may_read(branches.get(b).map(|branch| branch.stats))),
         partials: first.writes(partials),
-        rows: rows as u64,
+        rows: dy.rows as u64,
         channels,
         chunk_rows: chunks.rows,
     };
-    let mut launches = vec![first.over(chunks.grid(channels), REDUCE_THREADS).with(&params)];
-    let branches = if is_projected { 2 } else { 1 };
-    for branch in 0..branches {
-        let outputs = [site.output(2 * branch), site.output(2 * branch + 1)];
-        let sums = (extent(branches) + 1, extent(branch) + 1);
-        launches.push(finalise([partials, site.input(3 + 2 * branch)], outputs, channels, chunks, sums));
-    }
-    launches
+    let first = first.over(chunks.grid(channels), REDUCE_THREADS).with(&params);
+    vec![first, finalise(partials, branches, channels, chunks.count)]
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct BackwardBranch {
+    z: Address,
+    norm: NormGradient,
+    dz: Address,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -135,43 +159,36 @@ pub fn reduce(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
 struct BackwardParams {
     dy: Address,
     mask: Address,
-    z: [Address; 2],
-    constants: [Address; 2],
-    dz: [Address; 2],
-    elements: u64,
+    branches: [BackwardBranch; 2],
+    rows: u64,
     channels: u32,
+    epsilon: f32,
+    share: f32,
     padding: u32,
 }
 
-/// Bytes of scratch of a backward pass: the constants of one batch norm or two.
-pub fn backward_scratch(is_projected: bool, channels: usize) -> usize {
-    constants_bytes(channels) * if is_projected { 2 } else { 1 }
-}
-
-/// `two_stream_backward`.
-pub fn backward(site: &Site<'_>, is_projected: bool) -> Vec<Launch> {
+/// `two_stream_backward`. The kernel takes a mask of null as one that lets everything pass.
+pub fn backward(site: &Site<'_>, op: &TwoStreamBackward) -> Launch {
     /// Inputs of one batch norm: z, statistics, scale, dshift, dscale.
     const BRANCH: usize = 5;
     let (rows, [.., channels]) = (site.input_rows(0), site.input_image(0));
-    let kernel = format!("two_stream_backward_{}{}", projected(is_projected), suffix(site.input_dtype(0)));
-    let mut apply = Launch::new(kernel);
+    let mut launch = Launch::new(kernel("two_stream_backward", projected(op.projected), site));
     let mut params = BackwardParams {
-        dy: apply.reads(site.input(0)),
-        mask: apply.reads(site.input(1)),
-        elements: site.output_elements(0),
+        dy: launch.reads(site.input(0)),
+        mask: launch.may_read(op.masked.then(|| site.input(1))),
+        rows: rows as u64,
         channels,
+        epsilon: EPSILON as f32,
+        share: (1.0 / rows as f64) as f32,
         ..BackwardParams::zeroed()
     };
-    let mut launches = Vec::new();
-    for branch in 0..if is_projected { 2 } else { 1 } {
-        let first = 2 + branch * BRANCH;
-        let scratch = part(site.scratch(), branch, constants_bytes(channels as usize));
-        let vectors = [1, 2, 3, 4].map(|i| site.input(first + i));
-        launches.push(constants(vectors, scratch, rows, channels));
-        params.z[branch] = apply.reads(site.input(first));
-        params.constants[branch] = apply.reads(scratch);
-        params.dz[branch] = apply.writes(site.output(branch));
+    for (b, branch) in params.branches.iter_mut().enumerate().take(if op.projected { 2 } else { 1 }) {
+        let first = op.first_branch() + b * BRANCH;
+        *branch = BackwardBranch {
+            z: launch.reads(site.input(first)),
+            norm: NormGradient::read(&mut launch, [1, 2, 3, 4].map(|i| site.input(first + i))),
+            dz: launch.writes(site.output(b)),
+        };
     }
-    launches.push(apply.over(spread(params.elements), super::THREADS).with(&params));
-    launches
+    launch.over(grid(rows, channels), THREADS).with(&params)
 }

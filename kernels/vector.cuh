@@ -1,0 +1,124 @@
+// Neighbouring elements moved together: a thread takes eight, which is one access of 16 bytes of bf16, two of f32, and
+// one byte of a mask. The same code serves one element at a time, where tensors are no multiple of eight.
+//
+// Invariant: what is moved as eight begins at a multiple of eight elements, which every tensor does.
+#pragma once
+
+#include "layout.cuh"
+
+constexpr uint32_t EIGHT = 8;
+
+// WIDTH neighbouring elements, in the arithmetic's type.
+template <uint32_t WIDTH>
+struct Vector {
+    float at[WIDTH];
+};
+
+__device__ __forceinline__ void load_eight(const float* from, float (&to)[EIGHT]) {
+    const float4 low = reinterpret_cast<const float4*>(from)[0], high = reinterpret_cast<const float4*>(from)[1];
+    to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
+    to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+}
+
+// A word holds two numbers, the first in its low half; a bf16 is the upper half of the float that it is.
+__device__ __forceinline__ void load_eight(const bf16* from, float (&to)[EIGHT]) {
+    const uint4 vector = *reinterpret_cast<const uint4*>(from);
+    const uint32_t words[EIGHT / 2] = {vector.x, vector.y, vector.z, vector.w};
+#pragma unroll
+    for (uint32_t k = 0; k < EIGHT / 2; ++k) {
+        to[2 * k] = __uint_as_float(words[k] << 16);
+        to[2 * k + 1] = __uint_as_float(words[k] & 0xffff0000u);
+    }
+}
+
+__device__ __forceinline__ void store_eight(float* to, const float (&from)[EIGHT]) {
+    reinterpret_cast<float4*>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
+    reinterpret_cast<float4*>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
+}
+
+__device__ __forceinline__ void store_eight(bf16* to, const float (&from)[EIGHT]) {
+    uint32_t words[EIGHT / 2];
+#pragma unroll
+    for (uint32_t k = 0; k < EIGHT / 2; ++k) {
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(from[2 * k], from[2 * k + 1]);
+        words[k] = uint32_t(__bfloat16_as_ushort(pair.x)) | uint32_t(__bfloat16_as_ushort(pair.y)) << 16;
+    }
+    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+template <uint32_t WIDTH, typename T>
+__device__ __forceinline__ Vector<WIDTH> load_vector(const T* from) {
+    static_assert(WIDTH == 1 || WIDTH == EIGHT);
+    Vector<WIDTH> x;
+    if constexpr (WIDTH == EIGHT) {
+        load_eight(from, x.at);
+    } else {
+        x.at[0] = load(*from);
+    }
+    return x;
+}
+
+template <uint32_t WIDTH, typename T>
+__device__ __forceinline__ void store_vector(T* to, const Vector<WIDTH>& x) {
+    if constexpr (WIDTH == EIGHT) {
+        store_eight(to, x.at);
+    } else {
+        *to = store<T>(x.at[0]);
+    }
+}
+
+// Bit k: whether element i + k passes. No mask at all lets every element pass.
+template <uint32_t WIDTH>
+__device__ __forceinline__ uint32_t passing(const uint8_t* mask, uint64_t i) {
+    if (mask == nullptr) {
+        return (1u << WIDTH) - 1;
+    }
+    if constexpr (WIDTH == EIGHT) {
+        return mask[i / EIGHT];
+    } else {
+        return mask_bit(mask, i);
+    }
+}
+
+// dy where its bit is set, else 0.
+template <uint32_t WIDTH>
+__device__ __forceinline__ Vector<WIDTH> masked(uint32_t bits, Vector<WIDTH> dy) {
+#pragma unroll
+    for (uint32_t k = 0; k < WIDTH; ++k) {
+        dy.at[k] = bits >> k & 1 ? dy.at[k] : 0.0f;
+    }
+    return dy;
+}
+
+// A number of elements as a type, for lambdas.
+template <uint32_t WIDTH>
+struct Width {
+    static constexpr uint32_t value = WIDTH;
+};
+
+// Calls f(Width, i) for the vectors of this thread, eight elements from i on, and then for the last few one by one.
+template <typename F>
+__device__ __forceinline__ void each_vector(uint64_t elements, const F& f) {
+    const uint64_t whole = elements - elements % EIGHT;
+    for (uint64_t i = grid_thread() * EIGHT; i < whole; i += grid_threads() * EIGHT) {
+        f(Width<EIGHT>{}, i);
+    }
+    for (uint64_t i = whole + grid_thread(); i < elements; i += grid_threads()) {
+        f(Width<1>{}, i);
+    }
+}
+
+// One pass over a [rows, channels] matrix. A thread owns WIDTH neighbouring channels, whose constants stay in its
+// registers, and takes every step-th row. Thread t begins at the matrix' t-th vector, so that a warp moves neighbouring
+// ones; the launch sees to it that the grid's threads are a multiple of a row's vectors, or as many as all vectors.
+struct Pass {
+    uint32_t channel;  // the first of this thread's
+    uint64_t row;      // its first row
+    uint64_t step;     // to its next
+};
+
+template <uint32_t WIDTH>
+__device__ __forceinline__ Pass pass_over(uint32_t channels) {
+    const uint32_t thread = uint32_t(grid_thread()), vectors = channels / WIDTH;
+    return {thread % vectors * WIDTH, thread / vectors, uint32_t(grid_threads()) / vectors};
+}
