@@ -20,8 +20,7 @@ struct Tile {
     uint32_t columns, lanes;  // of the block
     uint32_t begin;           // the block's first channel
     uint32_t column;          // of this thread
-    bool is_lane;             // the last few threads may be none
-    bool exists;              // whether there are such channels
+    bool exists;              // whether it is in a lane, as the last few threads may not be, and has channels
     uint64_t first, end;      // its first row, and one past the chunk's last
 
     __device__ __forceinline__ uint32_t channel() const { return begin + column * WIDTH; }
@@ -33,12 +32,9 @@ __device__ __forceinline__ Tile<WIDTH> tile_of(uint64_t rows, uint32_t channels,
     const uint32_t lanes = REDUCE_THREADS / columns, lane = threadIdx.x / columns, column = threadIdx.x % columns;
     const uint64_t begin = uint64_t(blockIdx.x) * chunk_rows;
     const uint64_t end = begin + chunk_rows;
-    const bool is_lane = lane < lanes;
     const uint32_t vector = blockIdx.y * columns;
-    return {columns,        lanes,
-            vector * WIDTH, column,
-            is_lane,        is_lane && vector + column < vectors,
-            begin + lane,   end < rows ? end : rows};
+    const bool exists = lane < lanes && vector + column < vectors;
+    return {columns, lanes, vector * WIDTH, column, exists, begin + lane, end < rows ? end : rows};
 }
 
 // A vector of every thread. The four floats between a vector's numbers keep the banks apart: eight neighbouring

@@ -174,7 +174,8 @@ pub fn neighbouring_casts_share_a_launch() {
     for elements in [5, 96, 2000] {
         let x = graph.input("x", [elements], Role::Exact);
         let y = graph.push(Cast { from: Role::Exact, to: Role::Activation }.into(), &[x]).unwrap()[0];
-        graph.results.push(("y".into(), y));
+        // Kept: the memory of an input that nobody reads again might be the next output's, which then has to wait.
+        graph.results.extend([("x".into(), x), ("y".into(), y)]);
     }
     let run = |share: bool| {
         let mut run = Run::of(&graph, Precision::Bf16);

@@ -5,7 +5,7 @@ use crate::graph::Shape;
 use crate::ops::{BatchNorm, BatchNormBackward, BatchNormReduce, BatchStats, FoldBatchNorm, ScaleShift};
 
 /// z: rows times channels, of images or of vectors.
-const SHAPES: [&[usize]; 8] = [
+const SHAPES: [&[usize]; 10] = [
     &[1, 1, 1, 3],
     &[1, 7, 5, 10],
     &[2, 7, 5, 20],
@@ -14,6 +14,8 @@ const SHAPES: [&[usize]; 8] = [
     &[9, 16, 16, 10],
     &[5, 10],
     &[2, 1, 1, 384],
+    &[3, 1, 2, 131], // on cards more vectors than a block of a reduction takes, one by one ...
+    &[3, 1048],      // ... and by eight
 ];
 
 /// BatchStats, BatchNorm, BatchNormReduce, BatchNormBackward, FoldBatchNorm, ScaleShift.

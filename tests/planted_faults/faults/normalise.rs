@@ -18,8 +18,8 @@ fn statistics() -> Vec<Fault> {
             .find("double(min(p.rows_per_partial, p.rows - part * p.rows_per_partial))")
             .put("double(p.rows_per_partial)"),
         Fault::rows("the variance is unbiased", FILE, PARTS)
-            .find("float(squares / p.rows)")
-            .put("float(squares / (p.rows - 1))"),
+            .find("sums[0] * offset) / p.rows)")
+            .put("sums[0] * offset) / (p.rows - 1))"),
         Fault::rows("the last part is forgotten", FILE, PARTS)
             .find("c < p.channels && part < parts; part")
             .put("c < p.channels && part + 1 < parts; part"),
@@ -38,13 +38,9 @@ fn statistics() -> Vec<Fault> {
             squares.at[k] += deviation * deviation;",
             )
             .put("            squares.at[k] += values.at[k] * values.at[k] - mean.at[k] * mean.at[k];"),
-        Fault::rows("a vector past the last one", "reduce.cuh", &["batch_stats/2x8x8x96/f32"])
-            .find("is_lane && vector + column < vectors")
-            .put("is_lane && vector + column <= vectors")
-            .of(&["batch_stats"]),
-        Fault::rows("threads that are no lane add rows twice", "reduce.cuh", &["batch_stats/2x8x8x96/f32"])
-            .find("const bool is_lane = lane < lanes;")
-            .put("const bool is_lane = true;")
+        Fault::rows("a vector past the last one", "reduce.cuh", &["batch_stats/3x1x2x131/f32"])
+            .find("lane < lanes && vector + column < vectors")
+            .put("lane < lanes && vector + column <= vectors")
             .of(&["batch_stats"]),
         test_fault!("lanes are added by atomics", "reduce.cuh", fed::no_order_of_threads_changes_a_step)
             .find(
@@ -59,7 +55,7 @@ fn statistics() -> Vec<Fault> {
                 "        shared.totals[c] = values[0];
     }
     __syncthreads();
-    for (uint32_t k = 0; k < WIDTH && tile.is_lane && threadIdx.x >= tile.columns; ++k) {
+    for (uint32_t k = 0; k < WIDTH && tile.exists && threadIdx.x >= tile.columns; ++k) {
         atomicAdd(&shared.totals[tile.column * WIDTH + k], sums.at[k]);
     }",
             )
@@ -156,8 +152,8 @@ fn two_stream() -> Vec<Fault> {
     const FILE: &str = "two_stream.cu";
     vec![
         Fault::rows("a mask bit is not cleared", FILE, &["two_stream_update/n1h7w5c10/f32"])
-            .find("uint32_t bits = 0;")
-            .put("uint32_t bits = p.mask[byte];"),
+            .find("uint32_t bits = 0;\n        for (uint32_t bit ")
+            .put("uint32_t bits = p.mask[byte];\n        for (uint32_t bit "),
         Fault::rows("a byte of the mask past the last one", FILE, &["two_stream_update/n1h1w1c3/f32"])
             .find("byte < bytes; byte")
             .put("byte <= bytes; byte"),
@@ -226,8 +222,8 @@ fn two_stream() -> Vec<Fault> {
             FILE,
             &["two_stream_update/n1h7w5c10-halved/f32"],
         )
-        .find("at.row * outer.stride, at.column * outer.stride")
-        .put("at.row, at.column"),
+        .find("at.row * outer.stride, at.column * outer.stride, at.channel")
+        .put("at.row, at.column, at.channel"),
         Fault::rows(
             "a projection's reductions with the main branch's statistics",
             FILE,
