@@ -110,10 +110,13 @@ fn plant(number: usize, fault: &Fault) -> Outcome {
     let begun = Instant::now();
     let folder = scratch().join(number.to_string());
     let caught = library::build(&folder, Some(fault)).map(|library| {
-        LIBRARY.set(Some(library));
-        let failure = failure(&fault.check);
-        LIBRARY.set(None);
-        failure
+        // A thread of its own: with it go the library's emulator and its threads' stacks, of which all faults together
+        // would have more than a process may map.
+        let check = || {
+            LIBRARY.set(Some(library));
+            failure(&fault.check)
+        };
+        std::thread::scope(|scope| scope.spawn(check).join().expect("a panic is caught within"))
     });
     Outcome { caught, took: begun.elapsed() }
 }
