@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use super::names::{expected, graph, matched};
+use super::names::{check, expected, graph};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::nn::{Description, Family, Form, by_name};
@@ -95,7 +95,9 @@ fn rewritten(checkpoint: &Checkpoint, model: Description) -> Result<Converted> {
     let one = Description { form: Form::OneConvolution, ..own.clone() };
     let [source, one, target] = [own, &one, &model].map(|model| graph(&checkpoint.info, model));
     let (source, one, target) = (source?, one?, target?);
-    let found = matched(&expected(&source), &checkpoint.tensors, &own.name)?;
+    let names: Vec<_> = checkpoint.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+    check(&expected(&source), &names, &own.name)?;
+    let found: HashMap<&str, &Tensor> = checkpoint.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let (held, needed) = (identities(&one), identities(&target));
     let mut rounding = Rounding::default();
     let mut tensors = Vec::new();

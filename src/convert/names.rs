@@ -1,11 +1,11 @@
 //! Which tensors a network has, and how a file's differ from them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::nn::{self, Description, Options, Purpose};
-use crate::train::{Info, Tensor, tensor};
+use crate::train::{Info, tensor};
 
 /// Tensors of one kind that a refusal names; the rest it counts.
 const NAMED: usize = 4;
@@ -22,26 +22,21 @@ pub fn expected(graph: &Graph) -> Vec<(String, Vec<usize>)> {
     parameters.chain(running).collect()
 }
 
-/// The tensors by name, which must be `expected` and no others.
+/// Whether a file's names and shapes are `expected`, and no others.
 ///
 /// # Errors
 /// One sentence that names what is missing, what is not of this network, and what has another shape.
-pub fn matched<'a>(
-    expected: &[(String, Vec<usize>)],
-    tensors: &'a [Tensor],
-    model: &str,
-) -> Result<HashMap<&'a str, &'a Tensor>> {
-    let found: HashMap<&str, &Tensor> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+pub fn check(expected: &[(String, Vec<usize>)], found: &[(&str, &[usize])], model: &str) -> Result<()> {
+    let names: HashSet<&str> = found.iter().map(|(name, _)| *name).collect();
     let shapes: HashMap<&str, &[usize]> = expected.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
     let missing = (expected.iter())
-        .filter(|(name, _)| !found.contains_key(name.as_str()))
+        .filter(|(name, _)| !names.contains(name.as_str()))
         .map(|(name, shape)| format!("{name} {shape:?}"));
-    let unexpected = (tensors.iter())
-        .filter(|t| !shapes.contains_key(t.name.as_str()))
-        .map(|t| format!("{} {:?}", t.name, t.shape));
-    let misshaped = tensors.iter().filter_map(|t| {
-        let needed = shapes.get(t.name.as_str()).filter(|shape| **shape != t.shape)?;
-        Some(format!("{} {:?} (needed: {needed:?})", t.name, t.shape))
+    let unexpected =
+        found.iter().filter(|(name, _)| !shapes.contains_key(name)).map(|(n, s)| format!("{n} {s:?}"));
+    let misshaped = found.iter().filter_map(|(name, shape)| {
+        let needed = shapes.get(name).filter(|needed| *needed != shape)?;
+        Some(format!("{name} {shape:?} (needed: {needed:?})"))
     });
     let faults = [
         list("missing", missing.collect()),
@@ -50,7 +45,7 @@ pub fn matched<'a>(
     ];
     let faults: Vec<String> = faults.into_iter().flatten().collect();
     if faults.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     Err(Error::model(format!("these are not the tensors of '{model}': {}", faults.join("; "))))
 }

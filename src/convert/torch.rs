@@ -16,7 +16,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::family::one_convolution;
-use super::names::{expected, graph, matched};
+use super::names::{check, expected, graph};
 use crate::data::Normaliser;
 use crate::error::{Error, Result};
 use crate::nn::{Description, Form};
@@ -102,11 +102,10 @@ pub fn read(bytes: &[u8], origin: Option<Origin>) -> Result<(Checkpoint, bool)> 
         let norm = name.strip_suffix(TRACKED);
         norm.is_some_and(|norm| expected.iter().any(|(known, _)| *known == format!("{norm}.running_mean")))
     };
-    let tensors = (file.iter().filter(|(name, _)| !counts(name)))
-        .map(|(name, view)| to_f32(name, &view))
-        .collect::<Result<Vec<_>>>()?;
-    let found = matched(&expected, &tensors, &info.model.name)?;
-    let tensors = expected.iter().map(|(name, _)| Tensor::clone(found[name.as_str()])).collect();
+    let views: Vec<_> = file.iter().filter(|(name, _)| !counts(name)).collect();
+    let names: Vec<_> = views.iter().map(|(name, view)| (*name, view.shape())).collect();
+    check(&expected, &names, &info.model.name)?;
+    let tensors = views.iter().map(|(name, view)| to_f32(name, view)).collect::<Result<_>>()?;
     Ok((Checkpoint { info, normaliser, tensors, momentum: Vec::new() }, true))
 }
 
