@@ -13,6 +13,7 @@ identity E (rir, resnet-init) adds a constant to its filters; its parameters are
     python rir_torch.py FILE --input batch.safetensors --check trace.safetensors
 
 --check holds the logits, in f64, to those that `rir trace` computed of the same batch, and exits with 1 if they differ.
+If the trace is of the network before --to, whose filters were then rounded to f32, give --limit 1e-6.
 Needs torch and safetensors; numpy and pillow for --image.
 """
 
@@ -225,7 +226,7 @@ def main():
             for row in network(images.float()).tolist():
                 print("  ".join(f"{x:9.5f}" for x in row))
             return 0
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -18,16 +18,17 @@ use super::setup::Trained;
 /// Convert a trained network: to the family with or without the identity E, to or from PyTorch's names
 #[derive(clap::Args)]
 #[command(
-    after_help = "A ResNet becomes the RiR of the same geometry and logits, W being W - E, to go on training with two
-streams; a RiR becomes an ordinary ResNet, W + E in its filters, that any runtime serves. Filters stay f32: where w - 1
-or w + 1 does not fit, it is rounded once, by 2^-24 of 1 or so, and the command says how many and by how much.
+    after_help = "A ResNet becomes the RiR of the same geometry and logits, with W - E for W, to go on training with
+two streams; a RiR becomes an ordinary ResNet, with W + E in its filters, that any runtime serves.
+Filters stay f32: a w - 1 or w + 1 that does not fit is rounded once, by some 6e-8; it says where.
 
---format torch writes a state dict for torch's load_state_dict(strict=True): data-scripts/rir_torch.py has the module.
-A state dict (F32, F64, BF16 or F16) is read wherever a checkpoint is; --model says what it holds where its metadata
-does not.
+--format torch writes a state dict for PyTorch's load_state_dict(strict=True), whose module is in
+data-scripts/rir_torch.py. A state dict (F32, F64, BF16 or F16) is also an input; where its metadata
+does not say what it holds, --model does.
 
 Examples:
-  rir convert runs/NAME --to rir --output rir-32.safetensors    then: rir train --weights rir-32.safetensors
+  rir convert runs/NAME --to rir --output rir-32.safetensors
+  rir train --weights rir-32.safetensors
   rir convert runs/NAME --to resnet --format torch --output served.safetensors
   rir convert tuned.safetensors --model runs/NAME --output tuned-rir.safetensors"
 )]
