@@ -162,7 +162,7 @@ def identity(model, c_in, c_out):
 
 
 def load(path):
-    """The network of a state dict, in eval mode, and what its metadata says: `model`, `image`, `classes`, `mean`, ..."""
+    """The network of a state dict, in eval mode, and its metadata: `model`, `image`, `classes`, `mean`, `inv_std`..."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     if "rir" not in metadata or "rir-preprocess" not in metadata:

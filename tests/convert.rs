@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::networks::{FAMILIES, network, one_of_each, with_blocks};
+use common::networks::{FAMILIES, config, network, one_of_each, with_blocks};
 use common::{Factory, State};
+use proptest::prelude::*;
 use rir::check::limits::relative_error;
 use rir::convert::{Converted, Origin, Rounding, one_convolution, partner, read, to_family, to_torch};
 use rir::data::Normaliser;
@@ -320,4 +321,20 @@ fn every_channel_that_is_copied_has_its_tap() {
         to_family(&checkpoint(&model, 0.0), Family::Rir).unwrap();
     // Two layers of 4 to 4 channels, one of 4 to 7 and one of 7 to 7: half of the inputs, rounded down.
     assert_eq!(taps, 2 + 2 + 2 + 3);
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    /// Whatever a slip of the disk makes of a state dict: an error or a network, never a panic.
+    #[test]
+    fn a_mutated_state_dict_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        let mut bytes = to_torch(&checkpoint(&network(Family::Resnet, &[4, 6]), 0.0)).unwrap();
+        let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+        let at = at.index(header);
+        if cut { drop(bytes.remove(at)) } else { bytes[at] = byte }
+        if let Err(e) = read(&bytes, None) {
+            prop_assert_eq!(e.to_string().lines().count(), 1);
+        }
+    }
 }

@@ -13,14 +13,13 @@ use rir::train::{Checkpoint, find_checkpoint};
 use super::inspect::extents;
 use super::model::{description, is_trained, option};
 use super::output::{Output, note};
-use super::setup::Trained;
 
 /// Convert a trained network: to the family with or without the identity E, to or from PyTorch's names
 #[derive(clap::Args)]
 #[command(
     after_help = "A ResNet becomes the RiR of the same geometry and logits, with W - E for W, to go on training with
 two streams; a RiR becomes an ordinary ResNet, with W + E in its filters, that any runtime serves.
-Filters stay f32: a w - 1 or w + 1 that does not fit is rounded once, by some 6e-8; it says where.
+Filters stay f32: a w - 1 or w + 1 that does not fit is rounded once, by some 6e-8; the command counts them.
 
 --format torch writes a state dict for PyTorch's load_state_dict(strict=True), whose module is in
 data-scripts/rir_torch.py. A state dict (F32, F64, BF16 or F16) is also an input; where its metadata
@@ -42,7 +41,7 @@ pub struct Args {
     /// What to write: a checkpoint, or a state dict
     #[arg(long, value_name = "FORMAT", default_value = "rir")]
     format: Format,
-    /// What a state dict holds: a network's name or .toml file, or a run or checkpoint, whose normalisation it then has
+    /// What a state dict holds: a network's name or .toml file, or a run, checkpoint or state dict like it
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// Height and width of an image, where --model does not say them [default: 32x32]
@@ -116,7 +115,10 @@ fn origin(args: &Args) -> Result<Option<Origin>> {
     if args.image.is_some() {
         return Err(Error::usage(format!("{model} says the size of its images; leave out --image")));
     }
-    Ok(Some(Origin::Like(Box::new(Trained::find(model.as_ref())?.checkpoint))))
+    let file = find_checkpoint(model.as_ref())?;
+    let bytes = std::fs::read(&file).map_err(|e| Error::io("read", &file, &e))?;
+    let (like, _) = read(&bytes, None).map_err(|e| e.at(file.display()))?;
+    Ok(Some(Origin::Like(Box::new(like))))
 }
 
 fn report(args: &Args, checkpoint: &Checkpoint, rounding: Option<Rounding>, out: &mut Output) -> Result<()> {

@@ -2,8 +2,8 @@
 //! generalized layer with W is the ordinary one with `W + E`, and an ordinary one with W the generalized one with
 //! `W - E`. All else of a network is the same in both.
 //!
-//! Filters stay f32. `w - 1` and `w + 1` are rounded to it, once, at the taps where E is 1: by at most half a unit in the
-//! last place, which is 2^-24 for a result between 1 and 2, so a layer's z moves by no more than about 2^-24 of the
+//! Filters stay f32. `w - 1` and `w + 1` are rounded to it, once, at the taps where E is 1: by at most half a unit in
+//! the last place, which is 2^-24 for a result between 1 and 2, so a layer's z moves by no more than about 2^-24 of the
 //! residual stream, as it would by one more rounding of f32 arithmetic. Where the sum fits f32 (a multiple of 2^-23
 //! between -1 and 1, say) the two networks compute the same numbers, and converting back gives the same bits.
 

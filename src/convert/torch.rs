@@ -120,7 +120,8 @@ fn read_normaliser(text: Option<&String>) -> Result<Normaliser> {
 /// The classes of a state dict: the head's outputs.
 fn classes(file: &SafeTensors<'_>) -> Result<usize> {
     let names = ["head.linear.weight", "head.conv.weight"];
-    let head = names.iter().find_map(|name| file.tensor(name).ok());
+    // One without elements may claim any number of classes.
+    let head = names.iter().find_map(|name| file.tensor(name).ok().filter(|view| !view.data().is_empty()));
     head.and_then(|view| view.shape().first().copied()).ok_or_else(|| {
         Error::model(format!("holds neither {} nor {}: it is no classifier of this kind", names[0], names[1]))
     })

@@ -161,8 +161,14 @@ impl Checkpoint {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(truncated)?;
         let file = SafeTensors::deserialize(bytes).map_err(truncated)?;
         let info = header.metadata().as_ref().and_then(|m| m.get(METADATA));
-        let info =
-            read_info(info.ok_or_else(|| Error::model("has no 'rir' metadata: rir did not write it"))?)?;
+        let info = read_info(info.ok_or_else(|| {
+            Error::model("has no 'rir' metadata: rir did not write it (rir convert reads a state dict)")
+        })?)?;
+        if header.info(MEAN).is_none() {
+            return Err(Error::model(format!(
+                "holds no {MEAN}; if it is a state dict, rir convert makes a checkpoint of it"
+            )));
+        }
 
         let mut checkpoint = Self {
             info,

@@ -73,6 +73,10 @@ fn a_state_dict_goes_out_and_comes_back() {
         .fails(4, "give --model a name, a .toml file or a checkpoint");
     at(&[&bare[..], &["like.safetensors", "--model", "resnet"]].concat()).ok();
     assert_eq!(read("like.safetensors"), read("back.safetensors"));
+    at(&[&bare[..], &["again.safetensors", "--model", "dict.safetensors"]].concat()).ok();
+    assert_eq!(read("again.safetensors"), read("back.safetensors"));
+    at(&["eval", "dict.safetensors"]).fails(4, "rir convert makes a checkpoint of it");
+    at(&["eval", "bare.safetensors"]).fails(4, "rir convert reads a state dict");
     let named = at(&[&bare[..], &["named.safetensors", "--model", "tiny.toml"]].concat());
     assert!(
         named.stderr.contains("nothing says how the network's images were normalised"),
