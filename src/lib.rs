@@ -92,6 +92,7 @@
 //! ```
 
 pub mod check;
+pub mod convert;
 pub mod data;
 pub mod device;
 pub mod error;

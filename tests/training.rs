@@ -1,4 +1,4 @@
-//! Training runs of a tiny network: interrupted, killed, resumed, repeated, and refused.
+//! Training runs of a tiny network: interrupted, killed, resumed, repeated, started from weights, and refused.
 
 #[cfg(rir_emu)]
 #[path = "training/emulated.rs"]
@@ -13,3 +13,5 @@ mod results;
 mod resume;
 #[path = "training/tiny.rs"]
 mod tiny;
+#[path = "training/weights.rs"]
+mod weights;

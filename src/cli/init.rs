@@ -7,7 +7,7 @@ use rir::device::cpu::CpuDevice;
 use rir::error::{Error, Kind, Result};
 use rir::graph::{Fusions, Precision};
 use rir::optim::Recipe;
-use rir::train::{Checkpoint, FORMAT_VERSION, Info, Session, SessionOptions};
+use rir::train::{Checkpoint, Info, Session, SessionOptions};
 
 use super::inspect::extents;
 use super::model::{Changes, description};
@@ -63,23 +63,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         Session::new(options, |layout, precision| Ok(Box::new(CpuDevice::new(layout, precision)?)))?;
     session.initialise(args.seed)?;
     let checkpoint = Checkpoint {
-        info: Info {
-            format_version: FORMAT_VERSION,
-            version: env!("CARGO_PKG_VERSION").into(),
-            model,
-            image,
-            classes: (0..args.classes).map(|label| label.to_string()).collect(),
-            data: "none".into(),
-            synthetic: false,
-            data_digest: String::new(),
-            recipe,
-            seed: args.seed,
-            epoch: 0,
-            step: 0,
-            precision: Precision::F32,
-            device: "cpu".into(),
-            position: None,
-        },
+        info: Info::untrained(model, image, args.classes, args.seed),
         normaliser: Normaliser { mean: vec![0.0; 3], inv_std: vec![1.0; 3] },
         tensors: session.export()?,
         momentum: Vec::new(),

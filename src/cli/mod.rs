@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. No arithmetic here.
 
 mod check;
+mod convert;
 mod devices;
 mod eval;
 mod init;
@@ -51,6 +52,7 @@ enum Command {
     Predict(predict::Args),
     Inspect(inspect::Args),
     Init(init::Args),
+    Convert(convert::Args),
     Trace(trace::Args),
     Check(check::Args),
     Devices(devices::Args),
@@ -82,6 +84,7 @@ fn run(command: Command) -> Result<()> {
         Command::Eval(args) => eval::run(args, &mut out),
         Command::Predict(args) => predict::run(args, &mut out),
         Command::Init(args) => init::run(args, &mut out),
+        Command::Convert(args) => convert::run(args, &mut out),
         Command::Trace(args) => trace::run(args, &mut out),
         Command::Inspect(args) => inspect::run(args, &mut out),
         Command::Check(args) => check::run(args, &mut out),

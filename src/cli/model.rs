@@ -48,7 +48,7 @@ impl Changes {
 }
 
 /// An option of the description by the name that files give it.
-fn option<T: DeserializeOwned>(name: &Option<String>) -> Result<Option<T>> {
+pub fn option<T: DeserializeOwned>(name: &Option<String>) -> Result<Option<T>> {
     let read = |name: &String| {
         serde_json::from_value(serde_json::Value::String(name.clone()))
             .map_err(|e| Error::usage(format!("'{name}': {e}")))
@@ -67,15 +67,20 @@ pub struct Model {
 impl Model {
     /// A name of the zoo, a TOML file, a run folder or a checkpoint.
     pub fn find(model: &str) -> Result<Self> {
-        let path = Path::new(model);
-        let is_known = nn::zoo::NAMES.contains(&model);
-        if !is_known && (path.is_dir() || path.extension().is_some_and(|e| e == "safetensors")) {
-            let info = Trained::find(path)?.checkpoint.info;
+        if is_trained(model) {
+            let info = Trained::find(Path::new(model))?.checkpoint.info;
             let (image, classes) = (Some(info.image), Some(info.classes.len()));
             return Ok(Self { description: info.model, image, classes });
         }
         Ok(Self { description: description(model)?, image: None, classes: None })
     }
+}
+
+/// Whether `MODEL` stands for a run folder or a checkpoint.
+pub fn is_trained(model: &str) -> bool {
+    let path = Path::new(model);
+    let is_known = nn::zoo::NAMES.contains(&model);
+    !is_known && (path.is_dir() || path.extension().is_some_and(|e| e == "safetensors"))
 }
 
 /// A network without weights: a name of the zoo, or a TOML file.

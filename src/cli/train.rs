@@ -15,7 +15,7 @@ use rir::train::{
 
 use super::model::{self, Changes};
 use super::output::Output;
-use super::setup::{Machine, open_data};
+use super::setup::{Machine, Trained, open_data};
 
 /// Train a network, or continue a run
 #[derive(clap::Args)]
@@ -26,6 +26,7 @@ use super::setup::{Machine, open_data};
   rir train --model mine.toml --projection pad    a network of your own: see rir inspect --toml
   rir train --resume runs/NAME                    go on where a run stopped, to the same result
   rir train --config runs/NAME/config.toml --seed 1
+  rir train --weights rir-32.safetensors --epochs 5   from trained weights, such as rir convert makes
   rir train --seeds 5                             five seeds: mean and standard deviation
   rir train --steps 100 --json --quiet            for a program
 
@@ -37,6 +38,9 @@ pub struct Args {
     /// A network's name or .toml file [default: rir-32]
     #[arg(long, value_name = "M")]
     model: Option<String>,
+    /// Start from the weights of a run or checkpoint, and its model and normalisation, in place of random ones
+    #[arg(long, value_name = "RUN|FILE", conflicts_with = "resume")]
+    weights: Option<PathBuf>,
     /// auto (CIFAR-10 if found, else synthetic), synthetic, cifar10, cifar100, or a folder or archive [default: auto]
     #[arg(long, value_name = "D")]
     data: Option<String>,
@@ -138,13 +142,20 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
 /// Flag over file over default; a resumed run asks for nothing but its flags.
 fn options(args: Args) -> Result<TrainOptions> {
     let config = args.config.as_deref().map(Config::load).transpose()?;
+    let weights = args.weights.as_deref().map(Trained::find).transpose()?;
     let new = args.resume.is_none();
     let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
     let recipe = args.recipe.as_deref().map(Recipe::by_name).transpose()?;
     Ok(TrainOptions {
-        model: if new { Some(model(&args, config.as_ref())?) } else { None },
+        model: if new { Some(model(&args, weights.as_ref(), config.as_ref())?) } else { None },
         data: args.data.or(config.as_ref().map(|c| c.data.clone())).or(new.then(|| "auto".into())),
-        image: args.image.or(config.as_ref().map(|c| c.image)),
+        image: args
+            .image
+            .or(weights.as_ref().map(|w| [0, 1].map(|i| w.checkpoint.info.image[i])))
+            .or(config.as_ref().map(|c| c.image)),
+        weights: weights
+            .map(|w| w.path)
+            .or(config.as_ref().and_then(|c| c.weights.as_ref()).map(|w| (&w.file).into())),
         length: length.or(config.as_ref().map(|c| c.length)),
         precision: args.precision.or(config.as_ref().map(|c| c.precision)),
         fuse: if args.no_fuse { Some(false) } else { config.as_ref().map(|c| c.fuse) },
@@ -164,11 +175,12 @@ fn options(args: Args) -> Result<TrainOptions> {
     })
 }
 
-fn model(args: &Args, config: Option<&Config>) -> Result<Description> {
-    let base = match (&args.model, config) {
-        (Some(name), _) => model::description(name)?,
-        (None, Some(config)) => config.model.clone(),
-        (None, None) => model::description("rir-32")?,
+fn model(args: &Args, weights: Option<&Trained>, config: Option<&Config>) -> Result<Description> {
+    let base = match (&args.model, weights, config) {
+        (Some(name), ..) => model::description(name)?,
+        (None, Some(weights), _) => weights.checkpoint.info.model.clone(),
+        (None, None, Some(config)) => config.model.clone(),
+        (None, None, None) => model::description("rir-32")?,
     };
     args.changes.apply(base)
 }

@@ -19,6 +19,18 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Self; 4] = [Self::Cnn, Self::Resnet, Self::ResnetInit, Self::Rir];
+
+    /// Its name in files and in the names of models.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cnn => "cnn",
+            Self::Resnet => "resnet",
+            Self::ResnetInit => "resnet-init",
+            Self::Rir => "rir",
+        }
+    }
     /// Whether a block has an outer shortcut.
     pub fn has_outer_shortcut(self) -> bool {
         matches!(self, Family::Resnet | Family::Rir)

@@ -30,8 +30,10 @@ use crate::optim::Recipe;
 /// The version of the format that this program writes; it reads this and every earlier one.
 pub const FORMAT_VERSION: u32 = 1;
 
-const METADATA: &str = "rir";
-const MEAN: &str = "preprocess.mean";
+/// The key of the metadata that holds [`Info`].
+pub(crate) const METADATA: &str = "rir";
+/// The tensor that a checkpoint of ours has and a file for another framework has not.
+pub(crate) const MEAN: &str = "preprocess.mean";
 const INV_STD: &str = "preprocess.inv_std";
 const MOMENTUM: &str = "optimizer.momentum.";
 
@@ -68,6 +70,29 @@ pub struct Info {
     pub device: String,
     /// Where training stands; none in a file that only holds a result.
     pub position: Option<Position>,
+}
+
+impl Info {
+    /// Of a network that no data trained: its classes are called by their numbers.
+    pub fn untrained(model: Description, image: [usize; 3], classes: usize, seed: u64) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            version: env!("CARGO_PKG_VERSION").into(),
+            model,
+            image,
+            classes: (0..classes).map(|label| label.to_string()).collect(),
+            data: "none".into(),
+            synthetic: false,
+            data_digest: String::new(),
+            recipe: Recipe::default(),
+            seed,
+            epoch: 0,
+            step: 0,
+            precision: Precision::F32,
+            device: "cpu".into(),
+            position: None,
+        }
+    }
 }
 
 /// A network on disk.
@@ -136,8 +161,14 @@ impl Checkpoint {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(truncated)?;
         let file = SafeTensors::deserialize(bytes).map_err(truncated)?;
         let info = header.metadata().as_ref().and_then(|m| m.get(METADATA));
-        let info =
-            read_info(info.ok_or_else(|| Error::model("has no 'rir' metadata: rir did not write it"))?)?;
+        let info = read_info(info.ok_or_else(|| {
+            Error::model("has no 'rir' metadata: rir did not write it (rir convert reads a state dict)")
+        })?)?;
+        if header.info(MEAN).is_none() {
+            return Err(Error::model(format!(
+                "holds no {MEAN}; if it is a state dict, rir convert makes a checkpoint of it"
+            )));
+        }
 
         let mut checkpoint = Self {
             info,
@@ -213,7 +244,7 @@ impl Checkpoint {
 }
 
 /// Parses the metadata, the version first: another version may have other keys.
-fn read_info(text: &str) -> Result<Info> {
+pub(crate) fn read_info(text: &str) -> Result<Info> {
     let damaged = |e| Error::model(format!("its 'rir' metadata is damaged ({e})"));
     let value: serde_json::Value = serde_json::from_str(text).map_err(damaged)?;
     let version = value.get("format_version").and_then(serde_json::Value::as_u64);

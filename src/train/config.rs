@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::checkpoint::Info;
 use super::options::{Length, TrainOptions};
+use super::weights::Weights;
 use crate::data::split::Share;
 use crate::error::{Error, Result};
 use crate::graph::{Fusions, Precision};
@@ -45,6 +46,9 @@ pub struct Config {
     /// The part of the training images that is a validation set; none without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub val_split: Option<Share>,
+    /// The weights that the run starts from; random ones without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
     /// How long.
     pub length: Length,
     /// The recipe. Its `epochs` is the length that its schedule is written for.
@@ -77,6 +81,7 @@ impl Config {
             seed: options.seed.unwrap_or(0),
             subset: options.subset,
             val_split: options.val_split,
+            weights: options.weights.as_deref().map(Weights::new).transpose()?,
             length: options.length.unwrap_or(Length::Epochs(recipe.epochs)),
             recipe,
             model,
@@ -161,7 +166,13 @@ impl Config {
             let Recipe { batch_size, learning_rate, .. } = self.recipe;
             Recipe { batch_size, learning_rate, ..r.clone() } == self.recipe
         });
+        let weights = match (&options.weights, &self.weights) {
+            (None, _) => true,
+            (Some(asked), Some(own)) => Weights::new(asked)?.file == own.file,
+            (Some(_), None) => false,
+        };
         let same = [
+            ("weights at the start", weights),
             ("model", options.model.as_ref().is_none_or(|m| *m == self.model)),
             ("image size", options.image.is_none_or(|i| i == self.image)),
             ("recipe", recipe),

@@ -10,7 +10,7 @@
 
 mod append;
 pub(crate) mod atomic;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod config;
 mod diverged;
 mod evaluate;
@@ -27,9 +27,10 @@ mod seeds;
 mod session;
 mod stop;
 mod summary;
-mod tensor;
+pub(crate) mod tensor;
 mod tensorboard;
 mod trainer;
+mod weights;
 
 pub use checkpoint::{Checkpoint, FORMAT_VERSION, Info};
 pub use config::Config;
@@ -44,3 +45,4 @@ pub use stop::Stop;
 pub use summary::{SeedsSummary, Stopped, Summary};
 pub use tensor::Tensor;
 pub use trainer::{data_of_run, train};
+pub use weights::Weights;

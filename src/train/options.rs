@@ -47,6 +47,8 @@ pub struct TrainOptions {
     pub model: Option<Description>,
     /// The data, as [`Environment::open_data`] understands it.
     pub data: Option<String>,
+    /// A checkpoint of this network whose weights the run starts from, in place of random ones.
+    pub weights: Option<PathBuf>,
     /// Height and width of the images that the network reads; 32 x 32 by default.
     pub image: Option<[usize; 2]>,
     /// The recipe.

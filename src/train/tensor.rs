@@ -30,7 +30,7 @@ impl Tensor {
 }
 
 /// The extents in files of a tensor that is K R S C in memory; other ranks are the same in both.
-pub(super) fn file_shape(memory: &[usize]) -> Vec<usize> {
+pub(crate) fn file_shape(memory: &[usize]) -> Vec<usize> {
     match *memory {
         [k, r, s, c] => vec![k, c, r, s],
         _ => memory.to_vec(),

@@ -69,14 +69,17 @@ impl Start {
 
     /// A run before its first step. The folder is made last, when nothing else can fail.
     fn at_first_step(
-        config: Config,
+        mut config: Config,
         data: Prepared,
         environment: &Environment<'_>,
         folder: impl FnOnce() -> Result<RunFolder>,
     ) -> Result<Self> {
         let mut session = open_session(&config, &data, environment)?;
         session.initialise(config.seed)?;
-        let normaliser = data.normaliser(&config)?;
+        let normaliser = match start_weights(&mut config, &data, &mut session)? {
+            Some(fitted) => Arc::new(fitted),
+            None => data.normaliser(&config)?,
+        };
         let is_fed = prepare_device(&mut session, &config, &data, &normaliser)?;
         let folder = folder()?;
         folder.write_config(&config)?;
@@ -149,6 +152,9 @@ impl Start {
             session.device_name(),
             config.precision
         ));
+        if let Some(weights) = &config.weights {
+            progress.say(&format!("weights {}", weights.file));
+        }
         session.kernels().iter().for_each(|kernels| progress.say(&format!("kernels {kernels}")));
         let verb = if position.step > 0 { "continuing" } else { "run" };
         progress.say(&format!("{verb} {}: {}", folder.path().display(), counted(total, "step")));
@@ -193,6 +199,25 @@ fn open_session(config: &Config, data: &Prepared, environment: &Environment<'_>)
     };
     config.recipe.augment.check(data.train.height, data.train.width)?;
     Session::new(options, |layout, precision| (environment.open_device)(&config.device, layout, precision))
+}
+
+/// Puts the weights that the run starts from, where it has some, into the session. Gives the normalisation that they
+/// were trained with; weights that no data made bring none.
+fn start_weights(config: &mut Config, data: &Prepared, session: &mut Session) -> Result<Option<Normaliser>> {
+    let Some(weights) = &mut config.weights else { return Ok(None) };
+    let checkpoint = weights.read()?;
+    let place = |e: Error| e.at(&weights.file);
+    checkpoint.check_model(&config.model, data.classes.len()).map_err(place)?;
+    let ([own_h, own_w, own_c], [h, w, c]) = (checkpoint.info.image, data.image());
+    if [own_h, own_w, own_c] != [h, w, c] {
+        return Err(Error::model(format!(
+            "{}: its network takes images of {own_h}x{own_w}x{own_c}, the data has {h}x{w}x{c}; --image \
+             {own_h}x{own_w} resizes a folder's images",
+            weights.file
+        )));
+    }
+    session.import(&checkpoint.tensors).map_err(place)?;
+    Ok((!checkpoint.info.data_digest.is_empty()).then_some(checkpoint.normaliser))
 }
 
 /// Puts the training set on the device, where it trains from one of its own, and makes room there for all that the run

@@ -2,7 +2,8 @@
 
 use crate::{command, folder, rir, rir_in};
 
-const COMMANDS: [&str; 8] = ["train", "eval", "predict", "inspect", "init", "trace", "check", "devices"];
+const COMMANDS: [&str; 9] =
+    ["train", "eval", "predict", "inspect", "init", "convert", "trace", "check", "devices"];
 
 #[test]
 fn every_command_has_help_with_examples() {

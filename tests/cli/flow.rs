@@ -6,14 +6,14 @@ use std::path::Path;
 use crate::{command, folder, rir_in};
 
 /// A folder with the tiny network and ten images of each of two colours.
-fn photos() -> tempfile::TempDir {
+pub fn photos() -> tempfile::TempDir {
     let folder = folder();
     write_images(&folder.path().join("photos"), &[("red", [200, 30, 30]), ("green", [30, 200, 30])]);
     folder
 }
 
 /// Trains the tiny network on those: two steps an epoch.
-fn train(folder: &Path, arguments: &[&str]) -> crate::Ran {
+pub fn train(folder: &Path, arguments: &[&str]) -> crate::Ran {
     rir_in(folder, &[&TRAIN[..], arguments].concat())
 }
 

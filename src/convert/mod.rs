@@ -1,0 +1,28 @@
+//! Conversion of trained networks: to the family with, or without, the identity E, and to and from files that PyTorch
+//! reads.
+//!
+//! | to | see |
+//! |---|---|
+//! | make a ResNet a RiR with the same logits, or fold a RiR into a ResNet | [`to_family`] |
+//! | write what `load_state_dict(strict=True)` takes | [`to_torch`] |
+//! | read that again, or any state dict of such a network | [`read`] |
+
+mod family;
+mod names;
+mod torch;
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::train::atomic;
+
+pub use family::{Converted, Rounding, one_convolution, partner, to_family};
+pub use torch::{Origin, read, to_torch};
+
+/// Replaces the file at `path` by `bytes`, whole or not at all.
+///
+/// # Errors
+/// If the system refuses; the old file is then as it was.
+pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    atomic::replace(path, bytes)
+}
