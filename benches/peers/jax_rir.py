@@ -55,8 +55,6 @@ import sys
 import tempfile
 import time
 
-CHECK_LIMIT = 1e-8
-
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -286,17 +284,6 @@ def compare(args):
 # ----------------------------------------------------------------------------------------------------- check
 
 
-def as_image_layout(ours, ref, layout, name):
-    """Our activation as N C H W."""
-    if layout == "NCHW":
-        return ours
-    n, c, h, w = ref.shape
-    fits = [this for this, shape in (("NCHW", (n, c, h, w)), ("NHWC", (n, h, w, c))) if ours.shape == shape]
-    if layout == "auto" and len(fits) == 2:
-        sys.exit(f"{name} of shape {ours.shape} could be NHWC or NCHW: say --activation-layout")
-    return ours.transpose(0, 3, 1, 2) if layout == "NHWC" or fits == ["NHWC"] else ours
-
-
 def recompute(args, desc):
     """The tensors of a trace, by JAX in f64."""
     import jax
@@ -331,37 +318,12 @@ def recompute(args, desc):
 
 
 def check(args):
-    """Prints the largest relative error of each group of tensors; returns whether all are within the limit."""
+    """Whether the trace is JAX's, within the limit of compare_trace.py."""
     from safetensors.numpy import load_file
 
-    from rir_model import relative_error, worst
+    from compare_trace import compare
 
-    desc = description_of(args)
-    ref, trace = recompute(args, desc), load_file(args.check)
-    ok, groups = True, {}
-    for name in sorted(set(ref) - set(trace)):
-        ok = False
-        print(f"FAIL  {args.check} lacks {name}")
-    for name, expected in ref.items():
-        if name not in trace:
-            continue
-        ours = trace[name]
-        if name.startswith("activation."):
-            ours = as_image_layout(ours, expected, args.activation_layout, name)
-        if ours.size != expected.size or ours.squeeze().shape != expected.squeeze().shape:
-            ok = False
-            print(f"FAIL  {name} has shape {ours.shape}, but should have {expected.shape}")
-            continue
-        error = relative_error(ours.reshape(expected.shape), expected)
-        groups.setdefault(name.split(".")[0], {})[name] = error
-    for group, errors in groups.items():
-        name = worst(errors)
-        error = errors[name]
-        fine = error <= CHECK_LIMIT
-        ok &= fine
-        mark = "ok  " if fine else "FAIL"
-        print(f"{mark}  {group}: largest relative error {error:.1e} ({name}), limit {CHECK_LIMIT:.0e}")
-    return ok
+    return compare(recompute(args, description_of(args)), load_file(args.check), args.check, args.activation_layout)
 
 
 def main():
