@@ -7,10 +7,11 @@ launches a layer.) The update is PyTorch's fused SGD. All this is f64 where the 
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.optim.sgd import sgd
 
 from description import has_identity
-from torch_model import FourConvolutions, Network, identity
+from torch_model import STREAMS, FourConvolutions, Network, identity
 
 # How a step is run: the form of generalized layers, torch.compile's mode, whether the step is captured and replayed.
 FORMS = {
@@ -24,6 +25,17 @@ FORMS = {
 }
 
 
+class MeanLoss(nn.Module):
+    """Images [N, 3, H, W] and labels [N] to the mean cross-entropy of a network's logits, both in the wide type."""
+
+    def __init__(self, network, label_smoothing):
+        super().__init__()
+        self.network, self.label_smoothing = network, label_smoothing
+
+    def forward(self, images, labels):
+        return F.cross_entropy(self.network(images), labels, label_smoothing=self.label_smoothing)
+
+
 class Training:
     """A network with what its training keeps: masters, velocities, and where gradients are widened.
 
@@ -31,9 +43,8 @@ class Training:
     """
 
     def __init__(self, desc, device, narrow, wide, four=False, label_smoothing=0.0):
-        self.desc, self.narrow, self.wide, self.label_smoothing = desc, narrow, wide, label_smoothing
         self.network = Network(desc, four).to(device, wide).to(memory_format=torch.channels_last)
-        self.loss = self.plain_loss
+        self.loss = MeanLoss(self.network, label_smoothing)
         self.masters, self.identities = {}, {}
         for name, parameter in self.network.named_parameters():
             if parameter.dim() == 4:
@@ -52,10 +63,6 @@ class Training:
         return self.masters.get(name, self.leaves[name])
 
     # ----------------------------------------------------------------------------------------------- a step
-
-    def plain_loss(self, images, labels):
-        """Mean cross-entropy of logits, both in the wide type."""
-        return F.cross_entropy(self.network(images), labels, label_smoothing=self.label_smoothing)
 
     @torch.no_grad()
     def refresh(self):
@@ -119,8 +126,7 @@ class Training:
         by_name = dict(by_name)
         for name, module in self.network.named_modules():
             if isinstance(module, FourConvolutions):
-                streams = ("rr", "tr", "rt", "tt")
-                parts = {stream: by_name.pop(f"{name}.{stream}") for stream in streams}
+                parts = {stream: by_name.pop(f"{name}.{stream}") for stream in STREAMS}
                 by_name[f"{name}.weight"] = module.join(parts)
         return by_name
 
@@ -152,7 +158,7 @@ def runner(training, form, images, labels):
     """A function of no arguments that makes one step of `form` and returns the loss; warm where that is captured."""
     _four, mode, captured = FORMS[form]
     if mode:
-        training.loss = torch.compile(training.plain_loss, mode=mode, dynamic=False)
+        training.loss = torch.compile(training.loss, mode=mode, dynamic=False)
     if not captured:
 
         def step():
