@@ -176,7 +176,7 @@ def time_training(args):
     try:
         devices = jax.devices() if args.device == "cpu" else jax.devices()[:1]
     except (AssertionError, RuntimeError) as error:
-        sys.exit(f"jax_rir.py: JAX has no {args.device} device here ({error or 'its plugin found none'})")
+        sys.exit(f"jax_rir.py: JAX has no {args.device} device here ({str(error) or 'its plugin found none'})")
     mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     share = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))

@@ -1,0 +1,119 @@
+"""Our program as the suite calls it: everything that the suite assumes of its options and its output is here."""
+
+import json
+import os
+import subprocess
+import sys
+
+
+class Engine:
+    """The binary and the device that it is to run on."""
+
+    def __init__(self, binary, device):
+        self.binary, self.device = binary, device
+
+    def identity(self):
+        """The build and what it can run on: `commit`, `kernels_hash`, `cuda` (cards or None), `cuda_error`, `emulator`.
+
+        Exits with a sentence where the binary does not run.
+        """
+        command = [self.binary, "devices", "--json"]
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        except OSError as error:
+            sys.exit(f"gpu-suite.sh: cannot run {self.binary}: {error.strerror}; build it, or say --binary PATH")
+        except subprocess.TimeoutExpired:
+            sys.exit(f"gpu-suite.sh: {self.binary} devices did not end in two minutes")
+        try:
+            if done.returncode != 0:
+                raise ValueError(done.stderr.strip())
+            found = json.loads(done.stdout)
+            found.setdefault("commit", "unknown")
+            found.setdefault("kernels_hash", "unknown")
+            return found
+        except (ValueError, AttributeError) as error:
+            sys.exit(f"gpu-suite.sh: {self.binary} devices --json did not answer with JSON: {error}")
+
+    # ---------------------------------------------------------------------------------------------- commands
+
+    def check(self, text="", device=None):
+        """The table of operations, those rows whose names contain the text. A card waits for every kernel."""
+        device = device or self.device
+        sync = ["--sync"] if device == "cuda" else []
+        return [self.binary, "check", "--device", device, "--json", *sync, *(["--filter", text] if text else [])]
+
+    def train(self, folder, options, device=None):
+        """A run in a new folder."""
+        command = [self.binary, "train", "--device", device or self.device, "--output", folder, "--quiet", "--json"]
+        return [*command, *options]
+
+    def resume(self, folder, options=()):
+        """The run in that folder, continued."""
+        return [self.binary, "train", "--resume", folder, "--quiet", "--json", *options]
+
+    def bench(self, what, subject, batch, output, seconds, text=""):
+        """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts in place of timing."""
+        command = [self.binary, "bench", what, *([subject] if subject else []), "--device", self.device]
+        command += ["--batch", str(batch)] if batch else []
+        command += ["--filter", text] if text else []
+        command += ["--counters"] if self.device == "emu" else ["--precision", "bf16"]
+        return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output]
+
+
+# ------------------------------------------------------------------------------------------------------- output
+
+
+def read_json(path):
+    """What a command wrote, or None where it wrote nothing that is whole."""
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def last_line(done):
+    """The JSON object that a command printed last, or {}."""
+    try:
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        return found if isinstance(found, dict) else {}
+    except (IndexError, ValueError):
+        return {}
+
+
+def metrics(folder):
+    """The lines of a run's metrics.jsonl; none where there is no such file yet. A line being written is left out."""
+    lines = []
+    try:
+        with open(os.path.join(folder, "metrics.jsonl")) as file:
+            for line in file:
+                if line.endswith("\n"):
+                    lines.append(json.loads(line))
+    except (OSError, ValueError):
+        pass
+    return lines
+
+
+def losses(folder):
+    """The training loss of each line of a run's steps."""
+    return [line["train_loss"] for line in metrics(folder) if line["kind"] == "step"]
+
+
+def checked(done):
+    """A check's totals, its failures by name, and the row nearest to its limit, from its JSON; None without it."""
+    try:
+        found = json.loads(done.stdout)
+        cases = found["cases"]
+        near = max((c for c in cases if c["passed"]), key=lambda c: c["error"] / c["limit"] if c["limit"] else 0, default=None)
+        return {
+            "device": found["device"], "cases": len(cases), "passed": found["passed"], "failed": found["failed"],
+            "operations": found["operations"], "operations_without_rows": found["operations_without_rows"],
+            "failures": [c for c in cases if not c["passed"]][:50], "nearest_to_its_limit": near,
+        }
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def rows(bench, **wanted):
+    """The rows of a bench whose keys have these values."""
+    return [row for row in bench.get("rows", []) if all(row.get(k) == v for k, v in wanted.items())]
