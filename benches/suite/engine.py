@@ -117,3 +117,14 @@ def checked(done):
 def rows(bench, **wanted):
     """The rows of a bench whose keys have these values."""
     return [row for row in bench.get("rows", []) if all(row.get(k) == v for k, v in wanted.items())]
+
+
+def not_run(bench):
+    """What a bench names as left out for want of time."""
+    return [str(name) for name in (bench or {}).get("not_run", [])]
+
+
+def forget(path):
+    """Removes what an earlier command wrote there, so that it is not taken for a later one's."""
+    if os.path.exists(path):
+        os.remove(path)

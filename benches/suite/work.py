@@ -33,6 +33,7 @@ class Work:
         self.suite, self.stage, self.deadline, self.path = suite, stage, deadline, path
         self.results, self.not_run, self.failed = {}, [], []
         self.heading = heading
+        self.last = None  # how the last command ended, if it began
         self.folder = tempfile.TemporaryDirectory(prefix="rir-suite-")
         self.save()
 
@@ -73,12 +74,12 @@ class Work:
         watch   called with the process every few milliseconds
         wrong   exit status -> why it failed, for statuses that say more than "wrong"
         """
-        left = self.left()
+        left, self.last = self.left(), None
         if left < LEAST:
             self.skip(name, "no time was left")
             return None
         print(f"  {name}", flush=True)
-        done = execute(command, min(limit, left), {**os.environ, **(environment or {})}, watch)
+        self.last = done = execute(command, min(limit, left), {**os.environ, **(environment or {})}, watch)
         # A traceback or the driver's own words are on stderr; a list of failures is on stdout.
         output = done.stdout[-KEPT // 2 :] + done.stderr[-KEPT // 2 :]
         if done.status is None and limit >= left:
