@@ -254,7 +254,7 @@ def check(args):
         ref["loss"], grads = training.gradients(images, labels)
         ref |= {f"grad.{name}": g for name, g in training.joined(grads).items()}
         print("four convolutions a layer" if four else "one convolution a layer")
-        ok &= compare({name: a.detach().numpy() for name, a in ref.items()}, trace, args.check)
+        ok &= compare({name: a.detach().numpy() for name, a in ref.items()}, trace, args.check, "NCHW")
     return ok
 
 

@@ -114,9 +114,28 @@ def checked(done):
         return None
 
 
-def rows(bench, **wanted):
-    """The rows of a bench whose keys have these values."""
-    return [row for row in bench.get("rows", []) if all(row.get(k) == v for k, v in wanted.items())]
+# A bench's rows have a name, and where they are of convolutions the layers that have it.
+PASSES = {"conv2d": "forward", "conv2d_data_grad": "data_grad", "conv2d_weight_grad": "weight_grad"}
+
+
+def rows(bench):
+    """The rows of a bench that were timed."""
+    return [row for row in (bench or {}).get("rows", []) if row.get("median_us")]
+
+
+def step_time(bench):
+    """The row of a whole step, or None."""
+    return next((row for row in rows(bench) if row["name"] == "step"), None)
+
+
+def convolution_times(bench):
+    """(layer, pass) -> row, for every layer that a row of `bench layers` speaks for."""
+    found = {}
+    for row in rows(bench):
+        operation = row.get("operation") or row["name"].split("/")[0]
+        if operation in PASSES:
+            found |= {(layer, PASSES[operation]): row for layer in row.get("layers", [])}
+    return found
 
 
 def not_run(bench):

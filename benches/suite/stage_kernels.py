@@ -3,6 +3,8 @@
 Ours and PyTorch's alternate, A B A B: what drifts with the card's clocks meets both alike.
 """
 
+import os
+
 import card
 import engine
 
@@ -35,7 +37,8 @@ def bench(work, key, what, subject, batch, commands, note=""):
     """One `rir bench`; its JSON, kept in the results by `key` where it has one. None where it did not run."""
     output, seconds = work.temporary("bench.json"), work.share(commands)
     engine.forget(output)
-    title = " ".join(str(part) for part in ("bench", what, subject, f"batch {batch}" if batch else None, note) if part)
+    named = subject and os.path.basename(subject)
+    title = " ".join(str(part) for part in ("bench", what, named, f"batch {batch}" if batch else None, note) if part)
     # The program names what did not fit its limit; a little more than that, and it hangs.
     work.run(title, work.suite.engine.bench(what, subject, batch, output, 0.9 * seconds), max(seconds, 30.0))
     found = engine.read_json(output)
