@@ -177,9 +177,12 @@ def time_training(args):
         devices = jax.devices() if args.device == "cpu" else jax.devices()[:1]
     except (AssertionError, RuntimeError) as error:
         sys.exit(f"jax_rir.py: JAX has no {args.device} device here ({str(error) or 'its plugin found none'})")
-    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    share = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    if args.device == "cuda":
+        whole = share = jax.sharding.SingleDeviceSharding(devices[0])
+    else:
+        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        share = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
 
     params = rir_model.change_kernels(rir_model.init_params(desc, 0), "OIHW", layout.kernel)
     state = jax.device_put((params, jax.tree.map(np.zeros_like, params), rir_model.init_stats(desc)), whole)

@@ -128,7 +128,7 @@ def time_layers(desc, size, batch, device, dtype, repeats, only, is_time_up):
         if not wanted:
             continue
         if is_time_up():
-            not_run += [f"{names[0]}/{p}, batch {batch}" for p in wanted]
+            not_run += [f"{names[0]}/{p} at batch {batch}: no time was left" for p in wanted]
             continue
         calls = calls_of(shape, batch, device, dtype, generator)
         c_in, c_out, extent, filter_, stride = shape

@@ -179,13 +179,13 @@ def time_steps(args, result):
         for form in args.forms:
             reason = reason_against(args, form)
             if reason:
-                result["not_run"].append(f"{form}, batch {batch}: {reason}")
+                result["not_run"].append(f"{form} at batch {batch}: {reason}")
                 continue
             try:
                 row = time_form(args, form, batch)
             except Exception as error:  # a compiler's failure or memory that ran out, of whatever type
                 text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-                result["failed"].append(f"{form}, batch {batch}: {text}")
+                result["failed"].append(f"{form} at batch {batch}: {text}")
                 print(f"FAIL  {result['failed'][-1]}", flush=True)
             else:
                 result["rows"].append(row)

@@ -71,7 +71,7 @@ def write_images(folder, counts):
     for split, count in counts.items():
         for label, name in enumerate(("above", "below")):
             target = os.path.join(folder, split, name)
-            os.makedirs(target)
+            os.makedirs(target, exist_ok=True)
             for i in range(count):
                 with open(os.path.join(target, f"{i}.bmp"), "wb") as file:
                     file.write(bmp(label, 37 * i + (5 if split == "test" else 0)))

@@ -11,36 +11,45 @@ import engine
 
 def run(work):
     scale = work.suite.scale
-    batches = scale.layer_batches
-    for i, batch in enumerate(batches):
-        layers(work, batch, commands_after=2 + 2 * scale.rounds * (len(batches) - 1 - i))
-        if i == 0:
-            bench(work, "ladder", "ladder", "conv2d", None, 2 + 2 * scale.rounds * (len(batches) - 1))
-            bench(work, "ops", "ops", None, None, 1 + 2 * scale.rounds * (len(batches) - 1))
+    first, *others = scale.layer_batches
+    tasks = by_turns(work, first)
+    tasks.append((2, lambda seconds: bench(work, "ladder", "ladder", "conv2d", None, seconds)))
+    tasks.append((2, lambda seconds: bench(work, "ops", "ops", None, None, seconds)))
+    for batch in others:
+        tasks += by_turns(work, batch)
+    work.in_turn(tasks)
 
 
-def layers(work, batch, commands_after):
-    """Every convolution of the network, ours and the peer's in turn."""
-    rounds = work.suite.scale.rounds
-    for number in range(1, rounds + 1):
-        left = 2 * (rounds - number) + commands_after
-        entry = {"batch": batch, "round": number, "card": [card.state()]}
-        ours = bench(work, None, "layers", work.suite.scale.model, batch, left + 2, f"round {number}")
-        entry["card"].append(card.state())
-        theirs = torch(work, batch, number, left + 1)
-        entry |= {"ours": ours, "torch": theirs, "card": [*entry["card"], card.state()]}
-        work.results.setdefault("layers", []).append(entry)
-        work.save()
+def by_turns(work, batch):
+    """Tasks that time every convolution of the network, ours and the peer's alternately."""
+    tasks = []
+    for number in range(1, work.suite.scale.rounds + 1):
+        entry = {"batch": batch, "round": number}
+
+        def ours(seconds, entry=entry):
+            work.results.setdefault("layers", []).append(entry)
+            entry["card"] = [card.state()]
+            note = f"round {entry['round']}"
+            entry["ours"] = bench(work, None, "layers", work.suite.scale.model, batch, seconds, note)
+
+        def theirs(seconds, entry=entry):
+            entry["card"].append(card.state())
+            entry["torch"] = torch(work, batch, entry["round"], seconds)
+            entry["card"].append(card.state())
+            work.save()
+
+        tasks += [(3, ours), (3, theirs)]
+    return tasks
 
 
-def bench(work, key, what, subject, batch, commands, note=""):
+def bench(work, key, what, subject, batch, seconds, note=""):
     """One `rir bench`; its JSON, kept in the results by `key` where it has one. None where it did not run."""
-    output, seconds = work.temporary("bench.json"), work.share(commands)
+    output = work.temporary("bench.json")
     engine.forget(output)
     named = subject and os.path.basename(subject)
     title = " ".join(str(part) for part in ("bench", what, named, f"batch {batch}" if batch else None, note) if part)
-    # The program names what did not fit its limit; a little more than that, and it hangs.
-    work.run(title, work.suite.engine.bench(what, subject, batch, output, 0.9 * seconds), max(seconds, 30.0))
+    # The program names what does not fit its limit, and is given as long again to end.
+    work.run(title, work.suite.engine.bench(what, subject, batch, output, 0.9 * seconds), 2 * seconds + 20)
     found = engine.read_json(output)
     for left_out in engine.not_run(found):
         work.skip(f"{title}: {left_out}", "no time was left")
@@ -50,17 +59,24 @@ def bench(work, key, what, subject, batch, commands, note=""):
     return found
 
 
-def torch(work, batch, number, commands):
+def torch(work, batch, number, seconds):
     """The peer's convolutions; None where they did not run."""
     title = f"torch layers batch {batch} round {number}"
     why = work.suite.peers.lacks("torch")
     if why:
         work.skip(title, why)
         return None
-    output, seconds = work.temporary("torch.json"), work.share(commands)
+    output = work.temporary("torch.json")
     engine.forget(output)
-    work.run(title, work.suite.peers.torch_layers(batch, 0.8 * seconds, output), max(seconds, 30.0))
+    command = work.suite.peers.torch_layers(batch, 0.8 * seconds, output)
+    work.run(title, command, 1.5 * seconds + 20, may_be_cut=True)
+    return peer_result(work, title, output)
+
+
+def peer_result(work, title, output):
+    """What a peer wrote, also where it was cut off; what it left out is named. None where it wrote nothing."""
     found = engine.read_json(output)
     for left_out in (found or {}).get("not_run", []):
-        work.skip(f"{title}: {left_out}", "no time was left")
+        name, _, why = left_out.rpartition(": ")
+        work.skip(f"{title}: {name}", why)
     return found

@@ -45,7 +45,7 @@ def one(work, tool, tool_path, name, command):
     if tool_path:
         options = ["--tool", tool, "--error-exitcode", str(FOUND), "--print-limit", "20", "--log-file", log]
         command = [tool_path, *options, *command]
-    done = work.run(title, command, max(60.0, work.left() / 4), wrong={FOUND: f"{tool} found errors"})
+    done = work.run(title, command, max(60.0, work.left() / 4), wrong={FOUND: f"{tool} found errors"}, may_be_cut=True)
     text = read(log)
     entry = {"target": name, "tool": tool, "passed": bool(done), "summary": summary(text)}
     if done:

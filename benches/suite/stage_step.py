@@ -10,7 +10,7 @@ import random
 import card
 import engine
 import tensors
-from stage_kernels import bench
+from stage_kernels import bench, peer_result
 
 
 def run(work):
@@ -23,51 +23,61 @@ def run(work):
         whys["torch"] = "its numbers are not ours"
         work.skip("torch", whys["torch"])
     first, *others = scale.batches
-    turns = [(first, number) for number in range(1, scale.rounds + 1)]
-    turns += [(batch, number) for number in range(1, scale.rounds + 1) for batch in others]
-    for i, (batch, number) in enumerate(turns):
-        turn(work, batch, number, whys, len(turns) - i)
-        if i + 1 == scale.rounds:
-            bench(work, "fusion", "fusion", scale.model, first, 3 * (len(turns) - i))
-            if not whys["torch"]:
-                four = torch(work, first, scale.four_forms, "four convolutions", 2 * (len(turns) - i))
-                work.results["four"] = four
-
-
-def turn(work, batch, number, whys, turns):
-    """Each once. PyTorch compiles, so its share of a turn is the largest."""
-    entry = {"batch": batch, "round": number, "card": [card.state()]}
-    entry["ours"] = bench(work, None, "step", work.suite.scale.model, batch, 6 * turns, f"round {number}")
-    entry["card"].append(card.state())
+    rounds = range(1, scale.rounds + 1)
+    tasks = [task for number in rounds for task in turn(work, first, number, whys)]
+    tasks.append((2, lambda seconds: bench(work, "fusion", "fusion", scale.model, first, seconds)))
+    tasks += [task for number in rounds for batch in others for task in turn(work, batch, number, whys)]
     if not whys["torch"]:
-        entry["torch"] = torch(work, batch, work.suite.scale.forms, f"round {number}", 1.5 * turns)
-        entry["card"].append(card.state())
-    if not whys["jax"]:
-        entry["jax"] = jax(work, batch, number, 2 * turns)
-        entry["card"].append(card.state())
-    work.results.setdefault("step", []).append(entry)
-    work.save()
+
+        def four(seconds):
+            work.results["four"] = torch(work, first, scale.four_forms, "four convolutions", seconds)
+
+        tasks.append((3, four))
+    work.in_turn(tasks)
 
 
-def torch(work, batch, forms, note, commands):
+def turn(work, batch, number, whys):
+    """Tasks that time each once. PyTorch compiles for minutes, and less when it has compiled the like before."""
+    entry, note = {"batch": batch, "round": number, "card": []}, f"round {number}"
+
+    def ours(seconds):
+        work.results.setdefault("step", []).append(entry)
+        entry["card"].append(card.state())
+        entry["ours"] = bench(work, None, "step", work.suite.scale.model, batch, seconds, note)
+
+    def pytorch(seconds):
+        entry["card"].append(card.state())
+        entry["torch"] = torch(work, batch, work.suite.scale.forms, note, seconds)
+
+    def with_jax(seconds):
+        entry["card"].append(card.state())
+        entry["jax"] = jax(work, batch, note, seconds)
+        entry["card"].append(card.state())
+        work.save()
+
+    tasks = [(1, ours)]
+    tasks += [] if whys["torch"] else [(4 if number == 1 else 2, pytorch)]
+    return tasks if whys["jax"] else [*tasks, (1.5, with_jax)]
+
+
+def torch(work, batch, forms, note, seconds):
     """PyTorch's step in these forms; what it wrote, also where it was cut off."""
-    output, seconds = work.temporary("torch.json"), max(work.share(commands), 45.0)
+    output = work.temporary("torch.json")
     engine.forget(output)
     title = f"torch step batch {batch} {note}"
-    # A form that has begun may compile for as long again.
-    work.run(title, work.suite.peers.torch_step(batch, forms, 0.5 * seconds, output), 2 * seconds)
-    found = engine.read_json(output) or {"rows": [], "not_run": [], "failed": []}
-    for left_out in found["not_run"]:
-        work.skip(f"{title}: {left_out}", "see there")
-    return found
+    # A form that has begun may compile for as long as all before it.
+    command = work.suite.peers.torch_step(batch, forms, 0.6 * seconds, output)
+    work.run(title, command, 1.3 * seconds + 20, may_be_cut=True)
+    return peer_result(work, title, output)
 
 
-def jax(work, batch, number, commands):
+def jax(work, batch, note, seconds):
     """JAX's step."""
     output = work.temporary("jax.json")
     engine.forget(output)
-    work.run(f"jax step batch {batch} round {number}", work.suite.peers.jax_step(batch, output), max(work.share(commands), 60.0))
-    return engine.read_json(output)
+    title = f"jax step batch {batch} {note}"
+    work.run(title, work.suite.peers.jax_step(batch, output), 2 * seconds + 20, may_be_cut=True)
+    return peer_result(work, title, output)
 
 
 def same_numbers(work):

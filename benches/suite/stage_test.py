@@ -20,7 +20,7 @@ def run(work):
 
 def table(work):
     """Every operation against its definition."""
-    work.run("check", work.suite.engine.check(work.suite.scale.check_filter), work.share(2), wrong={7: "a row failed"})
+    work.run("check", work.suite.engine.check(work.suite.scale.check_filter), 0.7 * work.left(), wrong={7: "a row failed"})
     # Of a failed table too: its rows are more than the output that a failure keeps.
     work.results["check"] = engine.checked(work.last) if work.last else None
 

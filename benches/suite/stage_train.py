@@ -33,7 +33,7 @@ def one_run(work, name, options, commands):
         os.makedirs(os.path.dirname(folder), exist_ok=True)
         command = suite.engine.train(folder, ["--model", suite.scale.train_model, *options, *limit])
     environment = {"RIR_DATA": os.path.abspath(suite.data)} if suite.data else {}
-    done = work.run(f"train {name}" + (", continued" if begun else ""), command, seconds, environment)
+    done = work.run(f"train {name}" + (", continued" if begun else ""), command, seconds + 30.0, environment)
     lines = engine.metrics(folder)
     if not lines:
         return

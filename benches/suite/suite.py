@@ -186,6 +186,10 @@ def main():
     asked = [stage for stage in STAGES if stage in args.stages] or list(STAGES)
     fine = True
     with tempfile.TemporaryDirectory(prefix="rir-suite-") as folder:
+        if args.device == "emu":
+            # A rehearsed run that is called again reads its images again.
+            folder = os.path.join(args.output, "inputs")
+            os.makedirs(folder, exist_ok=True)
         suite = Suite(args, folder)
         for i, stage in enumerate(asked):
             weights = [STAGES[later][1] for later in asked[i:]]

@@ -54,6 +54,11 @@ class Work:
         """Seconds for the next of so many commands that are to share what is left."""
         return max(LEAST, self.left() / max(1, commands))
 
+    def in_turn(self, tasks):
+        """Calls each of [(weight, task)] with its share, by weight, of the seconds that are left then."""
+        for i, (weight, task) in enumerate(tasks):
+            task(max(LEAST, self.left() * weight / sum(w for w, _ in tasks[i:])))
+
     def skip(self, name, why):
         """Names what was not run."""
         self.not_run.append(f"{name}: {why}")
@@ -67,12 +72,13 @@ class Work:
         self.failed.append(entry)
         print(f"  {name}: FAILED, {why}", flush=True)
 
-    def run(self, name, command, limit=float("inf"), environment=None, watch=None, wrong=None):
+    def run(self, name, command, limit=float("inf"), environment=None, watch=None, wrong=None, may_be_cut=False):
         """Runs a command; gives a Done where it ended with 0, else None, what happened being recorded.
 
-        limit   seconds; a command that is still running then has failed, unless the stage's time ran out first
-        watch   called with the process every few milliseconds
-        wrong   exit status -> why it failed, for statuses that say more than "wrong"
+        limit        seconds; a command that is still running then has failed, unless the stage's time ran out first
+        watch        called with the process every few milliseconds
+        wrong        exit status -> why it failed, for statuses that say more than "wrong"
+        may_be_cut   to be slow is no failure of this command: at its limit it is named as not run
         """
         left, self.last = self.left(), None
         if left < LEAST:
@@ -84,6 +90,8 @@ class Work:
         output = done.stdout[-KEPT // 2 :] + done.stderr[-KEPT // 2 :]
         if done.status is None and limit >= left:
             self.skip(name, f"cut off after {done.seconds:.0f} s, when the stage's time was over")
+        elif done.status is None and may_be_cut:
+            self.skip(name, f"cut off after {done.seconds:.0f} s, its share of the time")
         elif done.status is None:
             self.fail(name, f"had not ended after {done.seconds:.0f} s", command, output)
         elif done.status != 0:
