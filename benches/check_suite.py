@@ -4,7 +4,6 @@
     python3 benches/check_suite.py      # about ten seconds
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -33,14 +32,15 @@ if command == "devices":
 elif command == "check":
     case = {"name": "sgd/n3", "error": None if wrong == "check" else 1e-9, "limit": 1e-7, "passed": wrong != "check",
             "failure": "NaN" if wrong == "check" else None}
-    print(json.dumps({"device": "emu", "cases": [case], "passed": int(wrong != "check"), "failed": int(wrong == "check"),
-                      "operations": 1, "operations_without_rows": []}))
+    failed = int(wrong == "check")
+    print(json.dumps({"device": "emu", "cases": [case], "passed": 1 - failed, "failed": failed, "operations": 1,
+                      "operations_without_rows": []}))
     sys.exit(7 if wrong == "check" else 0)
 elif command == "bench":
     if wrong == "hang":
         time.sleep(600)
     layers = ["group1.block1.layer1", "group1.block1.layer2"]
-    row = {"name": "conv2d/n2", "operation": "conv2d", "layers": layers, "median_us": 10.0, "tflop_s": 500.0, "share": 0.5}
+    row = {"name": "conv2d/n2", "operation": "conv2d", "layers": layers, "median_us": 10.0, "share": 0.5}
     rows = [row] if sys.argv[2] == "layers" else [{"name": "step", "median_us": 8000.0}]
     json.dump({"benchmark": sys.argv[2], "rows": rows, "not_run": ["conv2d/n9"]}, open(after("--output"), "w"))
 elif command == "train" and wrong == "train":
@@ -132,8 +132,8 @@ class Stages(Case):
 
 def card_result(stage, found, date="2026-01-02T03:04:05+00:00", **changes):
     """A made-up result of a card."""
-    result = {"stage": stage, "date": date, "device": "cuda", "card": "NVIDIA Made Up 1", "driver": "580.1", "cuda": "13.0"}
-    result |= {"commit": "abc", "kernels_hash": "0123", "command": "x", "results": found, "not_run": [], "failed": []}
+    result = {"stage": stage, "date": date, "device": "cuda", "card": "NVIDIA Made Up 1", "driver": "580.1"}
+    result |= {"cuda": "13.0", "commit": "abc", "kernels_hash": "0123", "command": "x", "results": found, "not_run": [], "failed": []}
     return result | changes
 
 
@@ -174,7 +174,8 @@ class Report(Case):
             file.write(text)
 
     def report(self, *arguments):
-        command = [sys.executable, REPORT, "--results", self.path("out"), "--readme", self.path("README.md"), *arguments]
+        places = ["--results", self.path("out"), "--readme", self.path("README.md")]
+        command = [sys.executable, REPORT, *places, *arguments]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def rewritten(self):
@@ -205,7 +206,8 @@ class Report(Case):
         ours = {"name": "conv2d/n500", "operation": "conv2d", "layers": ["a", "b"], "median_us": 100.0, "share": 0.625}
         theirs = {"name": "a", "same_as": ["b"], "pass": "forward", "median_us": 150.0}
         entry = {"batch": 500, "ours": {"rows": [ours | {"tflop_s": 612.4}]}, "torch": {"rows": [theirs]}}
-        self.add("kernels", {"layers": [entry], "ladder": {"rows": [{"name": "n1", "median_us": 5.0, "kernels": "naive"}]}})
+        rung = {"name": "n1", "median_us": 5.0, "kernels": "naive"}
+        self.add("kernels", {"layers": [entry], "ladder": {"rows": [rung]}})
         self.add("test", {"check": {"passed": 9, "cases": 10}}, failed=[{"name": "check"}], not_run=["resume"])
         text = self.rewritten()
         # 500 images in the median of 9 and 11 ms (of the rates), beside the faster form.

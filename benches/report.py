@@ -21,7 +21,8 @@ import results  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- results:([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FORMS = {
-    "eager": "PyTorch eager", "graphs": "CUDA graphs", "compiled": "compiled", "compiled-graphs": "compiled, CUDA graphs",
+    "eager": "PyTorch eager", "graphs": "CUDA graphs", "compiled": "compiled",
+    "compiled-graphs": "compiled, CUDA graphs",
 }
 
 
@@ -34,7 +35,7 @@ def table(header, rows):
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def ours_or_dash(value, form):
+def number(value, form):
     """A number in its format, or a dash where there is none."""
     return "–" if value is None else format(value, form)
 
@@ -84,7 +85,8 @@ def test_details(found):
     parts = [f"{check['passed']:,} of {check['cases']:,} rows"] if check else []
     same = [entry for name, entry in found.items() if name.startswith("same seed") or name == "resumed run"]
     if same:
-        parts.append(f"{sum(entry['differing'] == 0 for entry in same)} of {len(same)} pairs of runs the same to the bit")
+        alike = sum(entry["differing"] == 0 for entry in same)
+        parts.append(f"{alike} of {len(same)} pairs of runs the same to the bit")
     return ", ".join(parts)
 
 
@@ -123,7 +125,8 @@ def step(found):
         peers["jit"] = median([peer(entry.get("jax"), "jit") for entry in rounds])
         best = max((value for value in peers.values() if value), default=None)
         ratio = ours / best if ours and best else None
-        rows.append([str(batch), *(ours_or_dash(v, ",.0f") for v in (ours, *peers.values())), ours_or_dash(ratio, ".2f")])
+        rates = [number(rate, ",.0f") for rate in (ours, *peers.values())]
+        rows.append([str(batch), *rates, number(ratio, ".2f")])
     header = ["batch", "rir, images/s", *FORMS.values(), "JAX", "rir / the fastest peer"]
     return table(header, rows) + "\n" + source(found, "step")
 
@@ -154,9 +157,9 @@ def layers(found):
         share = median([times[key].get("share") for times in ours if key in times])
         rate = median([times[key].get("tflop_s") for times in ours if key in times])
         ratio = cudnn / us if us and cudnn else None
-        cells = [ours_or_dash(us, ".1f"), ours_or_dash(rate, ".0f"), ours_or_dash(cudnn, ".1f")]
-        percent = ours_or_dash(None if share is None else 100 * share, ".0f")
-        rows.append([f"`{key[0]}`", key[1].replace("_", " "), *cells, ours_or_dash(ratio, ".2f"), percent])
+        cells = [number(us, ".1f"), number(rate, ".0f"), number(cudnn, ".1f")]
+        percent = number(None if share is None else 100 * share, ".0f")
+        rows.append([f"`{key[0]}`", key[1].replace("_", " "), *cells, number(ratio, ".2f"), percent])
     header = ["convolution", "pass", "rir, µs", "TFLOP/s", "cuDNN, µs", "cuDNN / rir", "% of the limit"]
     note = f"Batch {batch}, caches warm; ours with the identity and the statistics that it fuses, cuDNN's bare. "
     return table(header, rows) + "\n" + note + source(found, "kernels")
@@ -189,8 +192,8 @@ def ladder(found):
 def rungs(bench, found):
     rows = []
     for row in engine.rows(bench):
-        cells = [ours_or_dash(row["median_us"], ".1f"), ours_or_dash(row.get("tflop_s"), ".1f")]
-        percent = ours_or_dash(None if row.get("share") is None else 100 * row["share"], ".0f")
+        cells = [number(row["median_us"], ".1f"), number(row.get("tflop_s"), ".1f")]
+        percent = number(None if row.get("share") is None else 100 * row["share"], ".0f")
         rows.append([f"`{row['name']}`", f"`{row.get('kernels', '')}`", *cells, percent])
     return table(["case", "kernels", "µs", "TFLOP/s", "% of the limit"], rows) + "\n" + source(found, "kernels")
 
@@ -203,7 +206,7 @@ def fusion(found):
     rows = []
     for row in engine.rows(bench):
         moved = None if row.get("bytes") is None else row["bytes"] / 2**30
-        rows.append([row["name"], ours_or_dash(row["median_us"] / 1000, ".2f"), ours_or_dash(moved, ".2f")])
+        rows.append([row["name"], number(row["median_us"] / 1000, ".2f"), number(moved, ".2f")])
     return table(["step", "ms", "GiB read and written at least"], rows) + "\n" + source(found, "step")
 
 

@@ -8,7 +8,8 @@ import subprocess
 
 IDENTITY = ("name", "driver_version", "memory.total")
 STATE = (
-    "clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw", "power.limit", "temperature.gpu", "utilization.gpu", "pstate",
+    "clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw", "power.limit", "temperature.gpu", "utilization.gpu",
+    "pstate",
 )
 
 

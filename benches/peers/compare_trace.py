@@ -33,7 +33,7 @@ def as_image_layout(ours, ref, layout, name):
 def compare(ref, trace, path, activation_layout="auto"):
     """Prints the largest relative error of each group of tensors; returns whether all are within LIMIT.
 
-    ref, trace          name -> array: `logits`, `loss`, `activation.<layer>`, `grad.<parameter>`; both must have the same
+    ref, trace          name -> array: `logits`, `loss`, `activation.<layer>`, `grad.<parameter>`; the same names
     path                the trace's file, for messages
     activation_layout   of the trace's activations; those of ref are N C H W
     """

@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compare_trace import relative_error, worst  # for those who import this module
-from description import (  # some are for those who import this module
+from compare_trace import relative_error, worst  # noqa: F401, for those who import this module
+from description import (  # noqa: F401, some for those who import this module
     EPSILON, FAMILIES, GEOMETRIES, MODELS, RUNNING_MOMENTUM, blocks_of, changes_shape, check_description, describe,
     has_identity, has_outer, identity_channels, parameter_count, parameter_shapes, residual_inputs,
 )
@@ -86,7 +86,8 @@ def conv(x, w, stride, layout):
     """Convolution without bias, in x's type: 3x3 with one pixel of zeros on each side, 1x1 with none."""
     pad = kernel_dim(w, "H", layout) // 2
     return jax.lax.conv_general_dilated(
-        x, w.astype(x.dtype), (stride, stride), [(pad, pad), (pad, pad)], dimension_numbers=(layout.image, layout.kernel, layout.image)
+        x, w.astype(x.dtype), (stride, stride), [(pad, pad), (pad, pad)],
+        dimension_numbers=(layout.image, layout.kernel, layout.image),
     )
 
 
@@ -212,7 +213,8 @@ def forward(desc, params, stats, images, train, layout=DEFAULT_LAYOUT, layer_con
         z = bn(conv(x, params["head.conv.weight"], 1, layout), "head")
         logits = jnp.mean(z.astype(stats["head.bn.running_mean"].dtype), pixels)
     else:
-        logits = jnp.mean(x.astype(params["head.linear.bias"].dtype), pixels) @ params["head.linear.weight"].T + params["head.linear.bias"]
+        weight, bias = params["head.linear.weight"], params["head.linear.bias"]
+        logits = jnp.mean(x.astype(bias.dtype), pixels) @ weight.T + bias
     activations["head"] = logits
     return logits, new_stats, activations
 

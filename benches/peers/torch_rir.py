@@ -150,7 +150,8 @@ def time_form(args, form, batch):
     if not all(loss == loss and loss < 1e3 for loss in losses):
         raise RuntimeError(f"the loss went {losses}: the numbers are wrong, and so is the time")
     if args.device == "cuda":
-        peak = {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.max_memory_reserved()}
+        memory = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        peak = dict(zip(("peak_memory_bytes", "reserved_bytes"), memory))
     else:
         peak = {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     median = statistics.median(times)
@@ -222,7 +223,8 @@ def time_convolutions(args, result):
         for row in rows:
             flushed = f", flushed {row['flushed_median_us']:.1f}" if "flushed_median_us" in row else ""
             name = f"{row['name']}/{row['pass']}"
-            print(f"{name}, batch {batch}: {row['median_us']:.1f} us{flushed}, {row['tflop_s']:.2f} TFLOP/s", flush=True)
+            rate = f"{row['tflop_s']:.2f} TFLOP/s"
+            print(f"{name}, batch {batch}: {row['median_us']:.1f} us{flushed}, {rate}", flush=True)
         write(args, result)
 
 

@@ -52,7 +52,7 @@ class Engine:
         return [self.binary, "train", "--resume", folder, "--quiet", "--json", *options]
 
     def bench(self, what, subject, batch, output, seconds, text=""):
-        """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts in place of timing."""
+        """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts instead."""
         command = [self.binary, "bench", what, *([subject] if subject else []), "--device", self.device]
         command += ["--batch", str(batch)] if batch else []
         command += ["--filter", text] if text else []
@@ -100,21 +100,25 @@ def losses(folder):
 
 
 def checked(done):
-    """A check's totals, its failures by name, and the row nearest to its limit, from its JSON; None without it."""
+    """A check's totals, its failures by name, and how near the others came to their limits, from its JSON; None without it."""
     try:
         found = json.loads(done.stdout)
         cases = found["cases"]
-        near = max((c for c in cases if c["passed"]), key=lambda c: c["error"] / c["limit"] if c["limit"] else 0, default=None)
+        used = [(c["error"] / c["limit"] if c["limit"] else 0.0, c["name"]) for c in cases if c["passed"]]
         return {
             "device": found["device"], "cases": len(cases), "passed": found["passed"], "failed": found["failed"],
             "operations": found["operations"], "operations_without_rows": found["operations_without_rows"],
-            "failures": [c for c in cases if not c["passed"]][:50], "nearest_to_its_limit": near,
+            "failures": [c for c in cases if not c["passed"]][:50],
+            # The row that uses most of its limit, and how much: 1 is all of it.
+            "nearest_to_its_limit": max(used, default=None),
         }
     except (ValueError, KeyError, TypeError):
         return None
 
 
-# A bench's rows have a name, and where they are of convolutions the layers that have it.
+# A bench's file holds `rows`, and `not_run`: names of what did not fit its limit. Of a row the suite reads `name`,
+# `median_us`, `tflop_s`, `share` (of the limit, 0 to 1); of a convolution's also `operation` (or the name begins with it)
+# and `layers`, all those that have it; of a rung `kernels`; of fusion `bytes`. A whole step is the row named `step`.
 PASSES = {"conv2d": "forward", "conv2d_data_grad": "data_grad", "conv2d_weight_grad": "weight_grad"}
 
 

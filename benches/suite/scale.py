@@ -84,5 +84,6 @@ def bmp(label, shift):
         light = (row < TINY_SIZE // 2) == (label == 1)
         for column in range(TINY_SIZE):
             pixels += bytes((shift + 11 * row + 7 * column + k + 120 * light) % 128 + 127 * light for k in range(3))
-    header = struct.pack("<2sIHHI", b"BM", 54 + len(pixels), 0, 0, 54)
-    return header + struct.pack("<IiiHHIIiiII", 40, TINY_SIZE, TINY_SIZE, 1, 24, 0, len(pixels), 0, 0, 0, 0) + bytes(pixels)
+    file = struct.pack("<2sIHHI", b"BM", 54 + len(pixels), 0, 0, 54)
+    info = struct.pack("<IiiHHIIiiII", 40, TINY_SIZE, TINY_SIZE, 1, 24, 0, len(pixels), 0, 0, 0, 0)
+    return file + info + bytes(pixels)

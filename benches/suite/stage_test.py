@@ -20,7 +20,8 @@ def run(work):
 
 def table(work):
     """Every operation against its definition."""
-    work.run("check", work.suite.engine.check(work.suite.scale.check_filter), 0.7 * work.left(), wrong={7: "a row failed"})
+    command = work.suite.engine.check(work.suite.scale.check_filter)
+    work.run("check", command, 0.7 * work.left(), wrong={7: "a row failed"})
     # Of a failed table too: its rows are more than the output that a failure keeps.
     work.results["check"] = engine.checked(work.last) if work.last else None
 
@@ -29,8 +30,9 @@ def training(work, precision, steps):
     """Options of a run. An epoch of at most twenty steps has a line of metrics for each."""
     scale = work.suite.scale
     subset = scale.steps * scale.batch
-    options = ["--model", scale.model, *scale.data, "--recipe", "paper", "--lr", "0.02", "--batch-size", str(scale.batch)]
-    return [*options, "--subset", str(subset), "--steps", str(steps), "--precision", precision, "--seed", "0"]
+    options = ["--model", scale.model, *scale.data, "--recipe", "paper", "--lr", "0.02", "--seed", "0"]
+    options += ["--batch-size", str(scale.batch), "--subset", str(subset), "--steps", str(steps)]
+    return [*options, "--precision", precision]
 
 
 def beside_the_cpu(work, precision):

@@ -60,7 +60,7 @@ and left out. Needs an NVIDIA driver of release 580 or newer; compute-sanitizer 
 The machine with the card needs neither Rust nor git, only this repository's files and the program, which knows its
 commit and the hash of its kernels. To make the program small enough to send:
   RIR_CUDA_ARCHS=90a cargo build --release     kernels for one kind of card, here an H100
-  strip target/release/rir                     two thirds of the file are names of functions and lines for debuggers"""
+  strip target/release/rir                     most of the file is names and lines for debuggers"""
 
 
 class Suite:
@@ -193,8 +193,8 @@ def main():
         suite = Suite(args, folder)
         for i, stage in enumerate(asked):
             weights = [STAGES[later][1] for later in asked[i:]]
-            left = end - time.monotonic()
-            fine &= run_stage(suite, stage, time.monotonic() + left * weights[0] / sum(weights), {**head, "date": now()})
+            share = (end - time.monotonic()) * weights[0] / sum(weights)
+            fine &= run_stage(suite, stage, time.monotonic() + share, {**head, "date": now()})
     return 0 if fine else 1
 
 
