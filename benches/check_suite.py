@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tests of the GPU suite and of the report, with a program that only pretends to be rir. Needs nothing beyond Python.
 
-    python3 benches/check_suite.py      # about ten seconds
+    python3 benches/check_suite.py      # about half a minute
 """
 
 import os
@@ -17,18 +17,20 @@ sys.path[:0] = [os.path.join(HERE, "suite"), os.path.join(HERE, "peers")]
 
 import report  # noqa: E402
 import results  # noqa: E402
+import stage_sanitize  # noqa: E402
 import tensors  # noqa: E402
 
 SUITE, REPORT = (os.path.join(HERE, name) for name in ("gpu-suite.sh", "report.py"))
 
 # Answers as rir does where the suite asks it; PRETEND says what is to go wrong.
 PRETENDER = """#!/usr/bin/env python3
-import json, os, sys, time
+import json, os, signal, struct, sys, time
 command, wrong = sys.argv[1], os.environ.get("PRETEND", "")
 after = lambda option: sys.argv[sys.argv.index(option) + 1]
 if command == "devices":
-    print(json.dumps({"cuda": None, "cuda_error": "no driver was found", "emulator": True, "commit": "abc",
-                      "kernels_hash": "0123456789abcdef"}))
+    card = os.environ.get("PRETEND_CARD")
+    found = {"cuda": [{"name": card}] if card else None, "cuda_error": None if card else "no driver was found"}
+    print(json.dumps(found | {"emulator": True, "commit": "abc", "kernels_hash": "0123456789abcdef"}))
 elif command == "check":
     case = {"name": "sgd/n3", "error": None if wrong == "check" else 1e-9, "limit": 1e-7, "passed": wrong != "check",
             "failure": "NaN" if wrong == "check" else None}
@@ -45,6 +47,27 @@ elif command == "bench":
     json.dump({"benchmark": sys.argv[2], "rows": rows, "not_run": ["conv2d/n9"]}, open(after("--output"), "w"))
 elif command == "train" and wrong == "train":
     sys.exit("error: it broke")
+elif command == "train":
+    resumed = "--resume" in sys.argv
+    folder = after("--resume" if resumed else "--output")
+    os.makedirs(folder, exist_ok=True)
+    open(folder + "/config.toml", "w").close()
+    device = "cuda" if resumed else after("--device")
+    off = 1.001 if wrong == "loss" and device != "cpu" else 1.0
+    loss = lambda step: {"kind": "step", "train_loss": 2.0 * off / step}
+    with open(folder + "/metrics.jsonl", "w") as file:
+        for step in range(1, 9):
+            print(json.dumps(loss(step)), file=file)
+        print(json.dumps({"kind": "epoch", "epoch": 1, "synthetic_test_accuracy": 50.0}), file=file)
+    value = bytes([0, 0, 128, int(wrong == "bits" and (resumed or "second" in folder))])
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    with open(folder + "/checkpoint.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header + value)
+    summary = {"finished": True, "stopped": None, "steps": 8, "total_steps": 8}
+    if folder.endswith("parts") and not resumed:
+        signal.signal(signal.SIGINT, lambda *_: (print(json.dumps(summary | {"stopped": "interrupted"})), sys.exit(0)))
+        time.sleep(20)
+    print(json.dumps(summary))
 else:
     sys.exit("error: this is only a pretender")
 """
@@ -64,15 +87,16 @@ class Case(unittest.TestCase):
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def suite(self, *arguments, pretend=""):
+    def suite(self, *arguments, pretend="", **environment):
         """Runs the suite; neither peer is there."""
-        environment = {**os.environ, "PRETEND": pretend, "PYTHON": "/no/python", "JAX_PYTHON": "/no/python"}
+        absent = {"PYTHON": "/no/python", "JAX_PYTHON": "/no/python", "CUDA_HOME": "/no/cuda"}
+        environment = {**os.environ, **absent, "PRETEND": pretend, **environment}
         command = [SUITE, "--binary", self.rir, "--output", self.path("out"), *arguments]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
-    def stage(self, name):
-        """What a rehearsed stage wrote."""
-        return results.newest(self.path("out"), "emu")[name][1]
+    def stage(self, name, device="emu"):
+        """What a stage wrote."""
+        return results.newest(self.path("out"), device)[name][1]
 
 
 class Arguments(Case):
@@ -130,11 +154,85 @@ class Stages(Case):
         self.assertTrue(any("no time was left" in text for text in self.stage("kernels")["not_run"]))
 
 
+# As their namesakes print; both fail on arguments that they do not know.
+NVIDIA_SMI = """#!/bin/sh
+case "$*" in
+"") echo "| NVIDIA-SMI 580.1    Driver Version: 580.1    CUDA Version: 13.0     |" ;;
+--query-gpu=name,*-i\ 0) echo "NVIDIA Made Up 1, 580.1, 81559 MiB" ;;
+--query-gpu=clocks.sm,*-i\ 0) echo "1980 MHz, 2619 MHz, 1980 MHz, 500.00 W, 700.00 W, 50, 99 %, P0" ;;
+*) exit 1 ;;
+esac
+"""
+SANITIZER = """#!/bin/sh
+[ "$1 $3 $5" = "--tool --error-exitcode --print-limit" ] && [ "$7" = "--log-file" ] || exit 1
+tool=$2 log=$8
+shift 8
+"$@" || exit 1
+errors=0
+[ "$tool/$PRETEND" = "racecheck/race" ] && errors=1
+echo "========= ERROR SUMMARY: $errors errors" >"$log"
+[ "$errors" = 0 ] || exit 86
+"""
+
+
+class OnACard(Case):
+    """With a driver, a card and a toolkit that are pretended too."""
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("bin"))
+        for name, text in (("nvidia-smi", NVIDIA_SMI), ("compute-sanitizer", SANITIZER)):
+            with open(self.path(f"bin/{name}"), "w") as file:
+                file.write(text)
+            os.chmod(self.path(f"bin/{name}"), 0o755)
+
+    def run_stages(self, *arguments, pretend=""):
+        environment = {"PRETEND_CARD": "Made Up 1", "PATH": f"{self.path('bin')}:{os.environ['PATH']}"}
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+        return self.suite(*arguments, "--time-limit", "100", pretend=pretend, **environment)
+
+    def test_every_stage(self):
+        done = self.run_stages()
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertEqual(sorted(results.newest(self.path("out"))), sorted(results.STAGES))
+        test = self.stage("test", "cuda")
+        heading = {"card": "NVIDIA Made Up 1", "driver": "580.1", "cuda": "13.0", "commit": "abc"}
+        self.assertEqual({key: test[key] for key in heading}, heading)
+        self.assertEqual(test["results"]["losses bf16"]["first_off_by"], 0)
+        self.assertEqual(test["results"]["resumed run"], {"tensors": 1, "differing": 0})
+        runs = self.stage("sanitize", "cuda")["results"]["runs"]
+        self.assertEqual({run["tool"] for run in runs}, set(stage_sanitize.TOOLS))
+        self.assertTrue(all(run["passed"] and run["summary"] == "ERROR SUMMARY: 0 errors" for run in runs))
+        kernels = self.stage("kernels", "cuda")["results"]
+        self.assertEqual([entry["batch"] for entry in kernels["layers"]], [500, 500, 528, 528])
+        self.assertEqual(kernels["layers"][0]["card"][0]["temperature.gpu"], "50")
+        step = self.stage("step", "cuda")["results"]["step"]
+        self.assertEqual({entry["batch"] for entry in step}, {128, 500, 528, 1024})
+        self.assertEqual(self.stage("train", "cuda")["results"]["runs"][0]["curve"][0]["epoch"], 1)
+        # A finished run is not begun again, and is still told.
+        self.assertEqual(self.run_stages("train", pretend="train").returncode, 0)
+        self.assertEqual(len(self.stage("train", "cuda")["results"]["runs"]), 1)
+
+    def test_wrong_losses_and_bits_fail(self):
+        for pretend, names in (
+            ("loss", {"losses f32"}),
+            ("bits", {"same seed twice, f32", "same seed twice, bf16", "resumed run"}),
+        ):
+            self.assertEqual(self.run_stages("test", pretend=pretend).returncode, 1)
+            self.assertEqual({entry["name"] for entry in self.stage("test", "cuda")["failed"]}, names)
+
+    def test_what_a_sanitizer_finds_fails(self):
+        self.assertEqual(self.run_stages("sanitize", pretend="race").returncode, 1)
+        failed = self.stage("sanitize", "cuda")["failed"]
+        self.assertEqual({entry["why"] for entry in failed}, {"racecheck found errors"})
+        self.assertIn("1 errors", failed[0]["output"])
+
+
 def card_result(stage, found, date="2026-01-02T03:04:05+00:00", **changes):
     """A made-up result of a card."""
     result = {"stage": stage, "date": date, "device": "cuda", "card": "NVIDIA Made Up 1", "driver": "580.1"}
-    result |= {"cuda": "13.0", "commit": "abc", "kernels_hash": "0123", "command": "x", "results": found, "not_run": [], "failed": []}
-    return result | changes
+    result |= {"cuda": "13.0", "commit": "abc", "kernels_hash": "0123", "command": "x"}
+    return result | {"results": found, "not_run": [], "failed": []} | changes
 
 
 class Stale(Case):

@@ -100,7 +100,7 @@ def losses(folder):
 
 
 def checked(done):
-    """A check's totals, its failures by name, and how near the others came to their limits, from its JSON; None without it."""
+    """A check's totals, its failures, and how near the others came to their limits, from its JSON; None without it."""
     try:
         found = json.loads(done.stdout)
         cases = found["cases"]
@@ -117,8 +117,8 @@ def checked(done):
 
 
 # A bench's file holds `rows`, and `not_run`: names of what did not fit its limit. Of a row the suite reads `name`,
-# `median_us`, `tflop_s`, `share` (of the limit, 0 to 1); of a convolution's also `operation` (or the name begins with it)
-# and `layers`, all those that have it; of a rung `kernels`; of fusion `bytes`. A whole step is the row named `step`.
+# `median_us`, `tflop_s`, `share` (of the limit, 0 to 1); of a convolution's also `operation` (or the name begins with
+# it) and `layers`, all those that have it; of a rung `kernels`; of fusion `bytes`. A whole step is the row named `step`.
 PASSES = {"conv2d": "forward", "conv2d_data_grad": "data_grad", "conv2d_weight_grad": "weight_grad"}
 
 
