@@ -41,8 +41,7 @@ elif command == "check":
 elif command == "bench":
     if wrong == "hang":
         time.sleep(600)
-    layers = ["group1.block1.layer1", "group1.block1.layer2"]
-    row = {"name": "conv2d/n2", "operation": "conv2d", "layers": layers, "median_us": 10.0, "share": 0.5}
+    row = {"name": "conv2d/n2", "layer": "group1.block1.layer1", "direction": "forward", "median_us": 10.0}
     rows = [row] if sys.argv[2] == "layers" else [{"name": "step", "median_us": 8000.0}]
     json.dump({"benchmark": sys.argv[2], "rows": rows, "not_run": ["conv2d/n9"]}, open(after("--output"), "w"))
 elif command == "train" and wrong == "train":
@@ -301,17 +300,19 @@ class Report(Case):
         ]
         parts = {"rows": [{"name": "fused", "median_us": 8000.0, "bytes": 2**31}]}
         self.add("step", {"step": rounds, "fusion": parts})
-        ours = {"name": "conv2d/n500", "operation": "conv2d", "layers": ["a", "b"], "median_us": 100.0, "share": 0.625}
+        ours = {"name": "conv2d/n500", "layer": "b", "direction": "forward", "median_us": 100.0, "share": 0.625}
         theirs = {"name": "a", "same_as": ["b"], "pass": "forward", "median_us": 150.0}
-        entry = {"batch": 500, "ours": {"rows": [ours | {"tflop_s": 612.4}]}, "torch": {"rows": [theirs]}}
+        # One measurement for the layers b and c, as `rir bench layers` writes it.
+        equal = [ours | {"tflop_s": 612.4, "layer": layer, "name": f"{layer}/forward"} for layer in "bc"]
+        entry = {"batch": 500, "ours": {"rows": equal}, "torch": {"rows": [theirs]}}
         rung = {"name": "n1", "median_us": 5.0, "kernels": "naive"}
         self.add("kernels", {"layers": [entry], "ladder": {"rows": [rung]}})
         self.add("test", {"check": {"passed": 9, "cases": 10}}, failed=[{"name": "check"}], not_run=["resume"])
         text = self.rewritten()
         # 500 images in the median of 9 and 11 ms (of the rates), beside the faster form.
         self.assertIn("| 500 | 50,505 | 20,000 | 25,000 | – | – | – | 2.02 |", text)
-        self.assertIn("| `a` | forward | 100.0 | 612 | 150.0 | 1.50 | 62 |", text)
-        self.assertNotIn("| `b` |", text)
+        self.assertIn("| `b` | forward | 100.0 | 612 | 150.0 | 1.50 | 62 |", text)
+        self.assertNotIn("| `c` |", text)
         self.assertIn("| fused | 8.00 | 2.00 |", text)
         self.assertIn("| `n1` | `naive` | 5.0 | – | – |", text)
         self.assertIn("9 of 10 rows; 1 failed, 1 not run", text)

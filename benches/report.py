@@ -128,7 +128,8 @@ def step(found):
         rates = [number(rate, ",.0f") for rate in (ours, *peers.values())]
         rows.append([str(batch), *rates, number(ratio, ".2f")])
     header = ["batch", "rir, images/s", *FORMS.values(), "JAX", "rir / the fastest peer"]
-    return table(header, rows) + "\n" + source(found, "step")
+    note = "Ours also draws and augments its batch; the peers' batch lies there. "
+    return table(header, rows) + "\n" + note + source(found, "step")
 
 
 def images_per_second(row, batch):
@@ -172,15 +173,17 @@ def peer_convolutions(result):
 
 
 def layer_keys(ours, theirs):
-    """One key for each different convolution, in the network's order: the peer names which layers are equal."""
-    seen = {}
-    for times in (*theirs, *ours):
+    """The convolutions in the network's order, each measurement once, by the first layer that has it."""
+    for times in (*ours, *theirs):
+        keys, seen = [], []
         for key, row in times.items():
-            name = row["name"] if "same_as" in row else row.get("layers", [key[0]])[0]
-            seen.setdefault((name, key[1]))
-        if seen:
-            break
-    return list(seen)
+            measured = {name: value for name, value in row.items() if name not in ("name", "layer")}
+            if measured not in seen:
+                seen.append(measured)
+                keys.append(key)
+        if keys:
+            return keys
+    return []
 
 
 def ladder(found):

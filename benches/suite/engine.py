@@ -117,9 +117,8 @@ def checked(done):
 
 
 # A bench's file holds `rows`, and `not_run`: names of what did not fit its limit. Of a row the suite reads `name`,
-# `median_us`, `tflop_s`, `share` (of the limit, 0 to 1); of a convolution's also `operation` (or the name begins with
-# it) and `layers`, all those that have it; of a rung `kernels`; of fusion `bytes`. A whole step is the row named `step`.
-PASSES = {"conv2d": "forward", "conv2d_data_grad": "data_grad", "conv2d_weight_grad": "weight_grad"}
+# `median_us` (none where it failed), `tflop_s`, `share` (of the limit, 0 to 1), `kernels`; of a convolution's `layer`,
+# the first that has it, and `direction`; of fusion's `bytes`. A whole step is the row named `step`.
 
 
 def rows(bench):
@@ -133,13 +132,8 @@ def step_time(bench):
 
 
 def convolution_times(bench):
-    """(layer, pass) -> row, for every layer that a row of `bench layers` speaks for."""
-    found = {}
-    for row in rows(bench):
-        operation = row.get("operation") or row["name"].split("/")[0]
-        if operation in PASSES:
-            found |= {(layer, PASSES[operation]): row for layer in row.get("layers", [])}
-    return found
+    """(layer, forward | data_grad | weight_grad) -> row."""
+    return {(row["layer"], row["direction"]): row for row in rows(bench) if row.get("direction")}
 
 
 def not_run(bench):
