@@ -51,11 +51,11 @@ class Engine:
         """The run in that folder, continued."""
         return [self.binary, "train", "--resume", folder, "--quiet", "--json", *options]
 
-    def bench(self, what, subject, batch, output, seconds, text=""):
+    def bench(self, what, subject, batch, output, seconds, options=()):
         """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts instead."""
         command = [self.binary, "bench", what, *([subject] if subject else []), "--device", self.device]
         command += ["--batch", str(batch)] if batch else []
-        command += ["--filter", text] if text else []
+        command += options
         command += ["--counters"] if self.device == "emu" else ["--precision", "bf16"]
         return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output]
 

@@ -21,6 +21,7 @@ class Scale:
     tiny: list  # a tiny network with its data, as our program's options
     data: list = field(default_factory=lambda: ["--data", "synthetic"])
     image_size: int = 32
+    bench: tuple = ()  # options of every `rir bench` of the model
     # test
     check_filter: str = ""
     steps: int = 20  # of the runs that are compared; a line of metrics each
@@ -50,7 +51,7 @@ def of(device, folder):
     if device == "cuda":
         return Scale("rir-18-wide", ["--model", "rir-18-wide"], tiny)
     return Scale(
-        model, ["--description", json.dumps(TINY)], tiny, data, TINY_SIZE,
+        model, ["--description", json.dumps(TINY)], tiny, data, TINY_SIZE, ("--image", f"{TINY_SIZE}x{TINY_SIZE}"),
         check_filter="two_stream_update/n2h2w2", steps=4, batch=4, long_steps=12, layer_batches=(2, 3), batches=(2, 3),
         forms=("eager", "graphs"), four_forms=("four-eager",), peer_steps=3, peer_repeats=3,
         train=("--recipe", "quick", "--batch-size", "4", "--steps", "6"), train_model=model,

@@ -48,11 +48,13 @@ def bench(work, key, what, subject, batch, seconds, note=""):
     engine.forget(output)
     named = subject and os.path.basename(subject)
     title = " ".join(str(part) for part in ("bench", what, named, f"batch {batch}" if batch else None, note) if part)
-    # The program names what does not fit its limit, and is given as long again to end.
-    work.run(title, work.suite.engine.bench(what, subject, batch, output, 0.9 * seconds), 2 * seconds + 20)
+    options = work.suite.scale.bench if subject == work.suite.scale.model else ()
+    # The program begins no case after its limit, and is given as long again to end.
+    work.run(title, work.suite.engine.bench(what, subject, batch, output, 0.9 * seconds, options), 2 * seconds + 20)
     found = engine.read_json(output)
-    for left_out in engine.not_run(found):
-        work.skip(f"{title}: {left_out}", "no time was left")
+    left_out = engine.not_run(found)
+    if left_out:
+        work.skip(f"{title}: {len(left_out)} cases from {left_out[0]} on", "no time was left")
     if key and found:
         work.results[key] = found
     work.save()
