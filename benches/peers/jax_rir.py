@@ -6,6 +6,10 @@
         One training step (forward, backward, SGD update), compiled as a whole, state donated, the same random
         batch at every step. Prints images/s (median, spread) and the peak resident memory of the process.
 
+    jax_rir.py --device cuda --precision bf16 --model rir-18-wide --batch 500 --steps 30 --json jax.json
+        The same on a card that JAX sees. Activations and the convolutions' weights are bf16, the state f32. Steps are
+        timed ten at a time, so that the card never waits for the processor. Prints the card's peak memory.
+
     jax_rir.py --model rir-18-wide --batch 32 --threads 2 --compare "COMMAND" --pairs 3
         Alternates a fresh JAX process and COMMAND on the same cores. COMMAND's last line on stdout must be a JSON
         object with `images_per_second` and `peak_rss_bytes`. Prints the ratio ours / JAX pair by pair.
@@ -55,7 +59,10 @@ import sys
 import tempfile
 import time
 
-CHECK_LIMIT = 1e-8
+import card
+
+# Steps between two waits for a card.
+STEPS_IN_A_ROW = 10
 
 
 def arguments():
@@ -66,6 +73,8 @@ def arguments():
     model.add_argument("--classes", type=int, default=10, help="of a named model")
     model.add_argument("--label-smoothing", type=float, default=0.0)
     timing = parser.add_argument_group("timing")
+    timing.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    timing.add_argument("--precision", default="f32", choices=("f32", "bf16"))
     timing.add_argument("--batch", type=int, default=32)
     timing.add_argument("--image-size", type=int, default=32)
     timing.add_argument("--steps", type=int, default=10)
@@ -89,8 +98,10 @@ def arguments():
     args = parser.parse_args()
     if args.check and not (args.checkpoint and args.input):
         parser.error("--check needs --checkpoint and --input")
+    if args.device == "cuda" and (args.compare or args.check):
+        parser.error("--compare and --check are for --device cpu")
     if args.shards is None:
-        args.shards = args.threads if args.batch % args.threads == 0 else 1
+        args.shards = args.threads if args.device == "cpu" and args.batch % args.threads == 0 else 1
     if args.shards < 1 or args.batch % args.shards:
         parser.error(f"--shards is {args.shards}, but must divide --batch, {args.batch}")
     available = len(os.sched_getaffinity(0))
@@ -101,6 +112,10 @@ def arguments():
 
 def bind(args):
     """Restricts this process to `threads` cores and starts it again with the environment JAX is to see."""
+    if args.device == "cuda":
+        os.environ["JAX_PLATFORMS"] = "cuda"
+        os.environ["XLA_FLAGS"] = args.xla_flags
+        return
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     wanted = {"JAX_PLATFORMS": "cpu", "NPROC": str(args.threads)}
     if not args.small_pages:
@@ -158,15 +173,23 @@ def time_training(args):
         return params, velocity, stats, loss
 
     # Every device holds the state and a share of the batch; batch norm still means over the whole batch.
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
-    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    share = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    try:
+        devices = jax.devices() if args.device == "cpu" else jax.devices()[:1]
+    except (AssertionError, RuntimeError) as error:
+        sys.exit(f"jax_rir.py: JAX has no {args.device} device here ({str(error) or 'its plugin found none'})")
+    if args.device == "cuda":
+        whole = share = jax.sharding.SingleDeviceSharding(devices[0])
+    else:
+        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        share = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
 
     params = rir_model.change_kernels(rir_model.init_params(desc, 0), "OIHW", layout.kernel)
     state = jax.device_put((params, jax.tree.map(np.zeros_like, params), rir_model.init_stats(desc)), whole)
     del params
     rng = np.random.default_rng(1)
     images = rng.standard_normal((args.batch, 3, args.image_size, args.image_size), np.float32)
+    images = images.astype(jax.numpy.bfloat16) if args.precision == "bf16" else images
     images = jax.device_put(images, share)
     labels = jax.device_put(rng.integers(0, desc["classes"], args.batch).astype(np.int32), share)
 
@@ -176,22 +199,47 @@ def time_training(args):
     compile_seconds = time.perf_counter() - start
 
     seconds, losses = [], []
-    for i in range(args.warmup + args.steps):
-        if i == args.warmup:
-            own, all_, wall = time.process_time(), busy_seconds(), time.perf_counter()
+    started = time.perf_counter()
+    # A card raises its clocks in the second before it is timed.
+    while len(losses) < args.warmup or (args.device == "cuda" and time.perf_counter() - started < 1.0):
+        *state, loss = step(*state, images, labels)
+        losses.append(float(loss))
+    before, own, all_, wall = card.state(), time.process_time(), busy_seconds(), time.perf_counter()
+    while len(seconds) < args.steps:
+        count = min(STEPS_IN_A_ROW if args.device == "cuda" else 1, args.steps - len(seconds))
         start = time.perf_counter()
-        *state, loss = jax.block_until_ready(step(*state, images, labels))
-        seconds.append(time.perf_counter() - start)
+        for _ in range(count):
+            *state, loss = step(*state, images, labels)
+        jax.block_until_ready((state, loss))
+        seconds += [(time.perf_counter() - start) / count] * count
         losses.append(float(loss))
     own, all_, wall = time.process_time() - own, busy_seconds() - all_, time.perf_counter() - wall
+    after = card.state()
+    if not all(loss < 1e3 for loss in losses):
+        sys.exit(f"jax_rir.py: the loss went {losses}: the numbers are wrong, and so is the time")
 
-    rates = sorted(args.batch / s for s in seconds[args.warmup :])
+    rates = sorted(args.batch / s for s in seconds)
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    on_card = (devices[0].memory_stats() or {}) if args.device == "cuda" else {}
+    # As torch_rir.py's rows are.
+    row = {
+        "form": "jit", "batch": args.batch, "step_ms": 1000 * statistics.median(seconds),
+        "step_ms_min": 1000 * min(seconds), "step_ms_max": 1000 * max(seconds), "steps": len(seconds),
+        "images_per_second": statistics.median(rates), "images_per_second_min": rates[0],
+        "images_per_second_max": rates[-1], "peak_memory_bytes": on_card.get("peak_bytes_in_use", peak_rss),
+        "losses": losses, "compile_seconds": compile_seconds, "card_before": before, "card_after": after,
+    }
     return {
+        "peer": "jax",
+        "device": args.device,
+        "device_name": devices[0].device_kind,
+        "card": card.identity() if args.device == "cuda" else None,
+        "rows": [row],
         "images_per_second": statistics.median(rates),
         "images_per_second_min": rates[0],
         "images_per_second_max": rates[-1],
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "step_seconds": seconds[args.warmup :],
+        "peak_rss_bytes": peak_rss,
+        "step_seconds": seconds,
         "losses": losses,
         "compile_seconds": compile_seconds,
         "cores_used": own / wall,
@@ -202,7 +250,7 @@ def time_training(args):
         "image_size": args.image_size,
         "threads": args.threads,
         "shards": args.shards,
-        "precision": "f32",
+        "precision": args.precision,
         "layout": layout._asdict(),
         "variance": "two passes" if args.exact_variance else "one pass",
         "environment": {k: os.environ.get(k, "") for k in ("XLA_FLAGS", "GLIBC_TUNABLES", "NPROC")},
@@ -219,7 +267,8 @@ def show(label, result):
     line = f"{label}: {result['images_per_second']:.2f} images/s"
     if "images_per_second_min" in result:
         line += f" ({result['images_per_second_min']:.2f} to {result['images_per_second_max']:.2f})"
-    line += f", peak {result['peak_rss_bytes'] / 2**20:.0f} MiB"
+    peak = result["rows"][0]["peak_memory_bytes"] if "rows" in result else result["peak_rss_bytes"]
+    line += f", peak {peak / 2**20:.0f} MiB"
     if result.get("cores_used_by_others", 0) > 0.1:
         line += f"; other processes took {result['cores_used_by_others']:.2f} cores"
     print(line, flush=True)
@@ -286,17 +335,6 @@ def compare(args):
 # ----------------------------------------------------------------------------------------------------- check
 
 
-def as_image_layout(ours, ref, layout, name):
-    """Our activation as N C H W."""
-    if layout == "NCHW":
-        return ours
-    n, c, h, w = ref.shape
-    fits = [this for this, shape in (("NCHW", (n, c, h, w)), ("NHWC", (n, h, w, c))) if ours.shape == shape]
-    if layout == "auto" and len(fits) == 2:
-        sys.exit(f"{name} of shape {ours.shape} could be NHWC or NCHW: say --activation-layout")
-    return ours.transpose(0, 3, 1, 2) if layout == "NHWC" or fits == ["NHWC"] else ours
-
-
 def recompute(args, desc):
     """The tensors of a trace, by JAX in f64."""
     import jax
@@ -331,37 +369,12 @@ def recompute(args, desc):
 
 
 def check(args):
-    """Prints the largest relative error of each group of tensors; returns whether all are within the limit."""
+    """Whether the trace is JAX's, within the limit of compare_trace.py."""
     from safetensors.numpy import load_file
 
-    from rir_model import relative_error, worst
+    from compare_trace import compare
 
-    desc = description_of(args)
-    ref, trace = recompute(args, desc), load_file(args.check)
-    ok, groups = True, {}
-    for name in sorted(set(ref) - set(trace)):
-        ok = False
-        print(f"FAIL  {args.check} lacks {name}")
-    for name, expected in ref.items():
-        if name not in trace:
-            continue
-        ours = trace[name]
-        if name.startswith("activation."):
-            ours = as_image_layout(ours, expected, args.activation_layout, name)
-        if ours.size != expected.size or ours.squeeze().shape != expected.squeeze().shape:
-            ok = False
-            print(f"FAIL  {name} has shape {ours.shape}, but should have {expected.shape}")
-            continue
-        error = relative_error(ours.reshape(expected.shape), expected)
-        groups.setdefault(name.split(".")[0], {})[name] = error
-    for group, errors in groups.items():
-        name = worst(errors)
-        error = errors[name]
-        fine = error <= CHECK_LIMIT
-        ok &= fine
-        mark = "ok  " if fine else "FAIL"
-        print(f"{mark}  {group}: largest relative error {error:.1e} ({name}), limit {CHECK_LIMIT:.0e}")
-    return ok
+    return compare(recompute(args, description_of(args)), load_file(args.check), args.check, args.activation_layout)
 
 
 def main():
@@ -374,7 +387,8 @@ def main():
     result = compare(args) if args.compare else time_training(args)
     if not args.compare:
         name = "custom model" if args.description else args.model
-        show(f"jax {result['versions']['jax']}, {name}, batch {args.batch}, {args.threads} threads", result)
+        where = f"{args.threads} threads" if args.device == "cpu" else result["device_name"]
+        show(f"jax {result['versions']['jax']}, {name}, batch {args.batch}, {where}", result)
     if args.json:
         with open(args.json, "w") as file:
             json.dump(result, file, indent=1)

@@ -6,18 +6,7 @@ Nothing here is shared with the engine, and nothing is clever: it is meant to be
     pip install jax==0.10.2 numpy==2.4.6 safetensors==0.8.0
     python check_model.py                # parameter counts, gradients, identities; about a minute
 
-A model is a dict:
-
-    family            cnn | resnet | resnet-init | rir
-    widths            channels of the three groups, residual and transient stream together
-    blocks            blocks of the three groups
-    layers_per_block  3x3 convolution layers in a block
-    projection        3x3 | 1x1 | pad: the outer shortcut where a block changes the shape (resnet, rir)
-    head              conv: 1x1 convolution to the classes, batch norm, global average pool (no ReLU anywhere)
-                      linear: global average pool, then a linear map with bias
-    residual_share    share of a layer's input channels that is the residual stream (resnet-init, rir)
-    outer_relu        True: y = ReLU(BN(conv) + outer); False: y = BN(conv) + outer (resnet, rir)
-    classes           number of classes
+A model is a dict: see description.py.
 
 Parameters and running statistics are flat dicts keyed by checkpoint name, in checkpoint order. Convolution
 weights are stored O I H W, without the identity E. Images and the returned activations are N C H W; inside,
@@ -40,98 +29,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-EPSILON = 1e-5
-RUNNING_MOMENTUM = 0.9  # what a running statistic keeps of itself at each update
-
-GEOMETRIES = {
-    "32": dict(widths=[16, 32, 64], blocks=[5, 5, 5], layers_per_block=2, head="linear"),
-    "18-wide": dict(widths=[96, 192, 384], blocks=[2, 3, 3], layers_per_block=2, head="conv"),
-}
-FAMILIES = ("cnn", "resnet", "resnet-init", "rir")
-MODELS = [f"{family}-{geometry}" for family in FAMILIES for geometry in GEOMETRIES]
+from compare_trace import relative_error, worst  # noqa: F401, for those who import this module
+from description import (  # noqa: F401, some for those who import this module
+    EPSILON, FAMILIES, GEOMETRIES, MODELS, RUNNING_MOMENTUM, blocks_of, changes_shape, check_description, describe,
+    has_identity, has_outer, identity_channels, parameter_count, parameter_shapes, residual_inputs,
+)
 
 
-def describe(name, classes=10, **changes):
-    """The description of a named model, such as `rir-18-wide`."""
-    for geometry, shape in GEOMETRIES.items():
-        family = name.removesuffix("-" + geometry)
-        if family != name and family in FAMILIES:
-            fixed = dict(projection="3x3", residual_share=0.5, outer_relu=True, classes=classes)
-            return {"family": family, **shape, **fixed, **changes}
-    raise ValueError(f"no model {name!r}; the models are {', '.join(MODELS)}")
-
-
-def check_description(desc):
-    """Raises for a description that the functions below would silently read as another model."""
-    keys = set(describe("rir-32"))
-    if set(desc) != keys:
-        raise ValueError(f"a description has the keys {sorted(keys)}, not {sorted(desc)}")
-    for key, values in dict(family=FAMILIES, projection=("3x3", "1x1", "pad"), head=("linear", "conv")).items():
-        if desc[key] not in values:
-            raise ValueError(f"{key} is {desc[key]!r}, but must be one of {values}")
-    if not len(desc["widths"]) == len(desc["blocks"]) == 3:
-        raise ValueError(f"widths {desc['widths']} and blocks {desc['blocks']} must have three entries each")
-
-
-# ---------------------------------------------------------------------------------------------- architecture
-
-# A block: its layers' names; channels in and out; the stride of its first layer.
-Block = namedtuple("Block", "name layers c_in c_out stride")
-
-
-def blocks_of(desc):
-    """The blocks of a model, in order."""
-    c_in = desc["widths"][0]
-    for g, (c_out, count) in enumerate(zip(desc["widths"], desc["blocks"]), start=1):
-        for b in range(1, count + 1):
-            name = f"group{g}.block{b}"
-            layers = [f"{name}.layer{k}" for k in range(1, desc["layers_per_block"] + 1)]
-            yield Block(name, layers, c_in, c_out, stride=2 if g > 1 and b == 1 else 1)
-            c_in = c_out
-
-
-def has_outer(desc):
-    """Whether blocks have an outer shortcut."""
-    return desc["family"] in ("resnet", "rir")
-
-
-def has_identity(desc):
-    """Whether layer convolutions apply W + E instead of W."""
-    return desc["family"] in ("resnet-init", "rir")
-
-
-def changes_shape(block):
-    return block.stride != 1 or block.c_in != block.c_out
-
-
-def parameter_shapes(desc):
-    """Name -> shape of every trainable parameter, in checkpoint order."""
-    check_description(desc)
-    shapes = {}
-
-    def conv_bn(name, c_out, c_in, size):
-        shapes[f"{name}.conv.weight"] = (c_out, c_in, size, size)
-        shapes[f"{name}.bn.weight"] = (c_out,)
-        shapes[f"{name}.bn.bias"] = (c_out,)
-
-    conv_bn("stem", desc["widths"][0], 3, 3)
-    for block in blocks_of(desc):
-        c_in = block.c_in
-        for layer in block.layers:
-            conv_bn(layer, block.c_out, c_in, 3)
-            c_in = block.c_out
-        if has_outer(desc) and changes_shape(block) and desc["projection"] != "pad":
-            conv_bn(f"{block.name}.shortcut", block.c_out, block.c_in, 3 if desc["projection"] == "3x3" else 1)
-    if desc["head"] == "conv":
-        conv_bn("head", desc["classes"], desc["widths"][2], 1)
-    else:
-        shapes["head.linear.weight"] = (desc["classes"], desc["widths"][2])
-        shapes["head.linear.bias"] = (desc["classes"],)
-    return shapes
-
-
-def parameter_count(desc):
-    return sum(int(np.prod(shape)) for shape in parameter_shapes(desc).values())
+# ----------------------------------------------------------------------------------------------------- state
 
 
 def init_params(desc, seed, dtype=np.float32):
@@ -178,22 +83,18 @@ def kernel_dim(w, axis, layout):
 
 
 def conv(x, w, stride, layout):
-    """Convolution without bias: 3x3 with one pixel of zeros on each side, 1x1 with none."""
+    """Convolution without bias, in x's type: 3x3 with one pixel of zeros on each side, 1x1 with none."""
     pad = kernel_dim(w, "H", layout) // 2
     return jax.lax.conv_general_dilated(
-        x, w, (stride, stride), [(pad, pad), (pad, pad)], dimension_numbers=(layout.image, layout.kernel, layout.image)
+        x, w.astype(x.dtype), (stride, stride), [(pad, pad), (pad, pad)],
+        dimension_numbers=(layout.image, layout.kernel, layout.image),
     )
-
-
-def residual_inputs(desc, c_in):
-    """How many of a layer's input channels are the residual stream; the product is taken in f64."""
-    return int(np.floor(c_in * desc["residual_share"]))
 
 
 def identity_kernel(desc, c_out, c_in, layout, dtype):
     """The constant E that ResNet Init adds to a layer's W."""
     e = np.zeros((c_out, c_in, 3, 3), dtype)
-    for i in range(min(c_out, c_in, residual_inputs(desc, c_in))):
+    for i in range(identity_channels(desc, c_out, c_in)):
         e[i, i, 1, 1] = 1
     return transpose(e, "OIHW", layout.kernel)
 
@@ -243,7 +144,11 @@ def fast_variance(x, mean, axes):
 
 
 def batch_norm(x, name, params, stats, new_stats, train, layout, variance=variance):
-    """Normalises each channel; in training with the batch's statistics, which also update `new_stats`."""
+    """Normalises each channel; in training with the batch's statistics, which also update `new_stats`.
+
+    Arithmetic is in the type of the statistics, the result in that of x: bf16 between f32 or wider.
+    """
+    stored, x = x.dtype, x.astype(stats[f"{name}.running_mean"].dtype)
     axes = tuple(layout.image.index(axis) for axis in "NHW")
     shape = [1] * 4
     shape[layout.image.index("C")] = -1
@@ -258,7 +163,8 @@ def batch_norm(x, name, params, stats, new_stats, train, layout, variance=varian
     else:
         mean, var = running_mean, running_var
     scale = params[f"{name}.weight"] / jnp.sqrt(var + EPSILON)
-    return (x - mean.reshape(shape)) * scale.reshape(shape) + params[f"{name}.bias"].reshape(shape)
+    y = (x - mean.reshape(shape)) * scale.reshape(shape) + params[f"{name}.bias"].reshape(shape)
+    return y.astype(stored)
 
 
 # ----------------------------------------------------------------------------------------------------- model
@@ -268,7 +174,8 @@ def forward(desc, params, stats, images, train, layout=DEFAULT_LAYOUT, layer_con
     """images [N, 3, H, W] -> logits [N, classes], updated running statistics, activations by layer [N, C, H, W].
 
     An activation is what the next layer reads: after batch norm and ReLU, and for the last layer of a block after
-    the outer shortcut. `head` is the logits. Outside training the statistics come back unchanged.
+    the outer shortcut. `head` is the logits. Outside training the statistics come back unchanged. The type of the
+    images is that of every activation: bf16 images train in bf16 where parameters and statistics are f32.
     """
     check_description(desc)
     new_stats = dict(stats)
@@ -303,9 +210,11 @@ def forward(desc, params, stats, images, train, layout=DEFAULT_LAYOUT, layer_con
 
     pixels = (layout.image.index("H"), layout.image.index("W"))
     if desc["head"] == "conv":
-        logits = jnp.mean(bn(conv(x, params["head.conv.weight"], 1, layout), "head"), pixels)
+        z = bn(conv(x, params["head.conv.weight"], 1, layout), "head")
+        logits = jnp.mean(z.astype(stats["head.bn.running_mean"].dtype), pixels)
     else:
-        logits = jnp.mean(x, pixels) @ params["head.linear.weight"].T + params["head.linear.bias"]
+        weight, bias = params["head.linear.weight"], params["head.linear.bias"]
+        logits = jnp.mean(x.astype(bias.dtype), pixels) @ weight.T + bias
     activations["head"] = logits
     return logits, new_stats, activations
 
@@ -347,18 +256,6 @@ def sgd_step(params, velocity, grads, learning_rate, momentum=0.9, weight_decay=
 
 
 # ------------------------------------------------------------------------------------------------ for checks
-
-
-def relative_error(out, ref):
-    """The norm of the difference over the norm of the reference; NaN stays NaN and so fails `<=`."""
-    out, ref = np.asarray(out, np.float64), np.asarray(ref, np.float64)
-    scale = np.linalg.norm(ref)
-    return float(np.linalg.norm(out - ref) / (scale if scale > 0 else 1))
-
-
-def worst(errors):
-    """The name of the largest error, a NaN before any number; names -> errors."""
-    return max(errors, key=lambda name: (np.isnan(errors[name]), errors[name]))
 
 
 def random_state(desc, seed):

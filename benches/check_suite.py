@@ -1,0 +1,365 @@
+#!/usr/bin/env python3
+"""Tests of the GPU suite and of the report, with a program that only pretends to be rir. Needs nothing beyond Python.
+
+    python3 benches/check_suite.py      # about half a minute
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "suite"), os.path.join(HERE, "peers")]
+
+import report  # noqa: E402
+import results  # noqa: E402
+import stage_sanitize  # noqa: E402
+import tensors  # noqa: E402
+
+SUITE, REPORT = (os.path.join(HERE, name) for name in ("gpu-suite.sh", "report.py"))
+
+# Answers as rir does where the suite asks it; PRETEND says what is to go wrong.
+PRETENDER = """#!/usr/bin/env python3
+import json, os, signal, struct, sys, time
+command, wrong = sys.argv[1], os.environ.get("PRETEND", "")
+after = lambda option: sys.argv[sys.argv.index(option) + 1]
+if command == "devices":
+    card = os.environ.get("PRETEND_CARD")
+    found = {"cuda": [{"name": card}] if card else None, "cuda_error": None if card else "no driver was found"}
+    print(json.dumps(found | {"emulator": True, "commit": "abc", "kernels_hash": "0123456789abcdef"}))
+elif command == "check":
+    case = {"name": "sgd/n3", "error": None if wrong == "check" else 1e-9, "limit": 1e-7, "passed": wrong != "check",
+            "failure": "NaN" if wrong == "check" else None}
+    failed = int(wrong == "check")
+    print(json.dumps({"device": "emu", "cases": [case], "passed": 1 - failed, "failed": failed, "operations": 1,
+                      "operations_without_rows": []}))
+    sys.exit(7 if wrong == "check" else 0)
+elif command == "bench":
+    if wrong == "hang":
+        time.sleep(600)
+    row = {"name": "conv2d/n2", "layer": "group1.block1.layer1", "direction": "forward", "median_us": 10.0}
+    rows = [row] if sys.argv[2] == "layers" else [{"name": "step", "median_us": 8000.0}]
+    json.dump({"benchmark": sys.argv[2], "rows": rows, "not_run": ["conv2d/n9"]}, open(after("--output"), "w"))
+elif command == "train" and wrong == "train":
+    sys.exit("error: it broke")
+elif command == "train":
+    resumed = "--resume" in sys.argv
+    folder = after("--resume" if resumed else "--output")
+    os.makedirs(folder, exist_ok=True)
+    open(folder + "/config.toml", "w").close()
+    device = "cuda" if resumed else after("--device")
+    off = 1.001 if wrong == "loss" and device != "cpu" else 1.0
+    loss = lambda step: {"kind": "step", "train_loss": 2.0 * off / step}
+    with open(folder + "/metrics.jsonl", "w") as file:
+        for step in range(1, 9):
+            print(json.dumps(loss(step)), file=file)
+        print(json.dumps({"kind": "epoch", "epoch": 1, "synthetic_test_accuracy": 50.0}), file=file)
+    value = bytes([0, 0, 128, int(wrong == "bits" and (resumed or "second" in folder))])
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    with open(folder + "/checkpoint.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header + value)
+    summary = {"finished": True, "stopped": None, "steps": 8, "total_steps": 8}
+    if folder.endswith("parts") and not resumed:
+        signal.signal(signal.SIGINT, lambda *_: (print(json.dumps(summary | {"stopped": "interrupted"})), sys.exit(0)))
+        time.sleep(20)
+    print(json.dumps(summary))
+else:
+    sys.exit("error: this is only a pretender")
+"""
+
+
+class Case(unittest.TestCase):
+    """A folder, and a pretender in it."""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.rir = self.path("rir")
+        with open(self.rir, "w") as file:
+            file.write(PRETENDER)
+        os.chmod(self.rir, 0o755)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def suite(self, *arguments, pretend="", **environment):
+        """Runs the suite; neither peer is there."""
+        absent = {"PYTHON": "/no/python", "JAX_PYTHON": "/no/python", "CUDA_HOME": "/no/cuda"}
+        environment = {**os.environ, **absent, "PRETEND": pretend, **environment}
+        command = [SUITE, "--binary", self.rir, "--output", self.path("out"), *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def stage(self, name, device="emu"):
+        """What a stage wrote."""
+        return results.newest(self.path("out"), device)[name][1]
+
+
+class Arguments(Case):
+    def test_mistakes_are_one_sentence_and_status_2(self):
+        mistakes = {
+            ("polish",): "no stage 'polish'",
+            ("--device", "tpu"): "no device 'tpu'",
+            ("--device", "cuda:"): "no device 'cuda:'",
+            ("--time-limit", "3"): "--time-limit is 3 seconds",
+            ("--time-limit", "nan"): "--time-limit is nan seconds",
+            ("--time-limit", "soon"): "--time-limit",
+            ("--data", "/no/folder"): "no folder /no/folder",
+            ("--binary", "/no/rir"): "no program at /no/rir",
+            ("--faster",): "--faster",
+            ("test",): "no driver was found",
+        }
+        for arguments, sentence in mistakes.items():
+            done = self.suite(*arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn(sentence, done.stderr)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertFalse(os.path.exists(self.path("out")))
+
+    def test_help(self):
+        done = self.suite("--help")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("strip", done.stdout)
+
+
+class Stages(Case):
+    def test_a_failed_stage_is_recorded_and_the_next_goes_on(self):
+        done = self.suite("kernels", "test", "--device", "emu", "--time-limit", "60", pretend="check")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        test, kernels = self.stage("test"), self.stage("kernels")
+        self.assertEqual(test["failed"][0]["why"], "a row failed")
+        self.assertEqual(test["results"]["check"]["failures"][0]["name"], "sgd/n3")
+        self.assertEqual((test["commit"], test["kernels_hash"], test["card"]), ("abc", "0123456789abcdef", "emu"))
+        self.assertEqual(kernels["failed"], [])
+        self.assertEqual(len(kernels["results"]["layers"]), 4)
+        self.assertTrue(any("conv2d/n9" in text for text in kernels["not_run"]))
+        self.assertTrue(any("/no/python" in text for text in kernels["not_run"]))
+
+    def test_output_of_what_broke_is_kept(self):
+        done = self.suite("train", "--device", "emu", "--time-limit", "30", pretend="train")
+        self.assertEqual(done.returncode, 1)
+        failed = self.stage("train")["failed"][0]
+        self.assertEqual(failed["why"], "exit status 1")
+        self.assertIn("it broke", failed["output"])
+
+    def test_the_time_limit_holds_where_a_command_hangs(self):
+        start = time.monotonic()
+        self.suite("kernels", "--device", "emu", "--time-limit", "13", pretend="hang")
+        self.assertLess(time.monotonic() - start, 20)
+        self.assertTrue(any("cut off" in text for text in self.stage("kernels")["not_run"]))
+        self.assertTrue(any("no time was left" in text for text in self.stage("kernels")["not_run"]))
+
+
+# As their namesakes print; both fail on arguments that they do not know.
+NVIDIA_SMI = """#!/bin/sh
+case "$*" in
+"") echo "| NVIDIA-SMI 580.1    Driver Version: 580.1    CUDA Version: 13.0     |" ;;
+--query-gpu=name,*-i\ 0) echo "NVIDIA Made Up 1, 580.1, 81559 MiB" ;;
+--query-gpu=clocks.sm,*-i\ 0) echo "1980 MHz, 2619 MHz, 1980 MHz, 500.00 W, 700.00 W, 50, 99 %, P0" ;;
+*) exit 1 ;;
+esac
+"""
+SANITIZER = """#!/bin/sh
+[ "$1 $3 $5" = "--tool --error-exitcode --print-limit" ] && [ "$7" = "--log-file" ] || exit 1
+tool=$2 log=$8
+shift 8
+"$@" || exit 1
+errors=0
+[ "$tool/$PRETEND" = "racecheck/race" ] && errors=1
+echo "========= ERROR SUMMARY: $errors errors" >"$log"
+[ "$errors" = 0 ] || exit 86
+"""
+
+
+class OnACard(Case):
+    """With a driver, a card and a toolkit that are pretended too."""
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("bin"))
+        for name, text in (("nvidia-smi", NVIDIA_SMI), ("compute-sanitizer", SANITIZER)):
+            with open(self.path(f"bin/{name}"), "w") as file:
+                file.write(text)
+            os.chmod(self.path(f"bin/{name}"), 0o755)
+
+    def run_stages(self, *arguments, pretend=""):
+        environment = {"PRETEND_CARD": "Made Up 1", "PATH": f"{self.path('bin')}:{os.environ['PATH']}"}
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+        return self.suite(*arguments, "--time-limit", "100", pretend=pretend, **environment)
+
+    def test_every_stage(self):
+        done = self.run_stages()
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertEqual(sorted(results.newest(self.path("out"))), sorted(results.STAGES))
+        test = self.stage("test", "cuda")
+        heading = {"card": "NVIDIA Made Up 1", "driver": "580.1", "cuda": "13.0", "commit": "abc"}
+        self.assertEqual({key: test[key] for key in heading}, heading)
+        self.assertEqual(test["results"]["losses bf16"]["first_off_by"], 0)
+        self.assertEqual(test["results"]["resumed run"], {"tensors": 1, "differing": 0})
+        runs = self.stage("sanitize", "cuda")["results"]["runs"]
+        self.assertEqual({run["tool"] for run in runs}, set(stage_sanitize.TOOLS))
+        self.assertTrue(all(run["passed"] and run["summary"] == "ERROR SUMMARY: 0 errors" for run in runs))
+        kernels = self.stage("kernels", "cuda")["results"]
+        self.assertEqual([entry["batch"] for entry in kernels["layers"]], [500, 500, 528, 528])
+        self.assertEqual(kernels["layers"][0]["card"][0]["temperature.gpu"], "50")
+        step = self.stage("step", "cuda")["results"]["step"]
+        self.assertEqual({entry["batch"] for entry in step}, {128, 500, 528, 1024})
+        self.assertEqual(self.stage("train", "cuda")["results"]["runs"][0]["curve"][0]["epoch"], 1)
+        # A finished run is not begun again, and is still told.
+        self.assertEqual(self.run_stages("train", pretend="train").returncode, 0)
+        self.assertEqual(len(self.stage("train", "cuda")["results"]["runs"]), 1)
+
+    def test_wrong_losses_and_bits_fail(self):
+        for pretend, names in (
+            ("loss", {"losses f32"}),
+            ("bits", {"same seed twice, f32", "same seed twice, bf16", "resumed run"}),
+        ):
+            self.assertEqual(self.run_stages("test", pretend=pretend).returncode, 1)
+            self.assertEqual({entry["name"] for entry in self.stage("test", "cuda")["failed"]}, names)
+
+    def test_what_a_sanitizer_finds_fails(self):
+        self.assertEqual(self.run_stages("sanitize", pretend="race").returncode, 1)
+        failed = self.stage("sanitize", "cuda")["failed"]
+        self.assertEqual({entry["why"] for entry in failed}, {"racecheck found errors"})
+        self.assertIn("1 errors", failed[0]["output"])
+
+
+def card_result(stage, found, date="2026-01-02T03:04:05+00:00", **changes):
+    """A made-up result of a card."""
+    result = {"stage": stage, "date": date, "device": "cuda", "card": "NVIDIA Made Up 1", "driver": "580.1"}
+    result |= {"cuda": "13.0", "commit": "abc", "kernels_hash": "0123", "command": "x"}
+    return result | {"results": found, "not_run": [], "failed": []} | changes
+
+
+class Stale(Case):
+    def write(self, stage, **changes):
+        result = card_result(stage, {}, **changes)
+        name = results.file_name(stage, result["card"], result["date"])
+        results.write(os.path.join(self.path("out"), name), result)
+
+    def test_lists_what_is_missing_and_what_is_of_other_kernels(self):
+        for stage in ("test", "sanitize", "step", "train"):
+            self.write(stage, kernels_hash="0123456789abcdef")
+        self.write("step", kernels_hash="fedc", date="2026-01-03T00:00:00+00:00")
+        # An older result of the right kernels does not help, nor does a rehearsal.
+        self.write("kernels", kernels_hash="0123456789abcdef", device="emu")
+        done = self.suite("--stale")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual([line.split(":")[0] for line in done.stdout.splitlines()], ["kernels", "step"])
+        self.assertIn("fedc", done.stdout)
+        self.write("step", kernels_hash="0123456789abcdef", date="2026-01-04T00:00:00+00:00")
+        self.write("kernels", kernels_hash="0123456789abcdef", date="2026-01-04T00:00:00+00:00")
+        self.assertEqual(self.suite("--stale").returncode, 0)
+
+    def test_names_of_files(self):
+        name = results.file_name("step", "NVIDIA H100 80GB HBM3", "2026-11-24T01:02:03+00:00")
+        self.assertEqual(name, "step-h100-80gb-hbm3-2026-11-24.json")
+
+
+class Report(Case):
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("out"))
+        blocks = "".join(f"<!-- results:{name} -->\n<!-- end -->\n" for name in report.BLOCKS)
+        self.write_readme("before\n" + blocks + "after\n")
+
+    def write_readme(self, text):
+        with open(self.path("README.md"), "w") as file:
+            file.write(text)
+
+    def report(self, *arguments):
+        places = ["--results", self.path("out"), "--readme", self.path("README.md")]
+        command = [sys.executable, REPORT, *places, *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def rewritten(self):
+        self.assertEqual(self.report().returncode, 0)
+        with open(self.path("README.md")) as file:
+            return file.read()
+
+    def add(self, stage, found, **changes):
+        result = card_result(stage, found, **changes)
+        results.write(os.path.join(self.path("out"), results.file_name(stage, "Made Up 1", result["date"])), result)
+
+    def test_without_results_every_block_says_so(self):
+        self.assertEqual(self.report("--check").returncode, 1)
+        text = self.rewritten()
+        self.assertEqual(text.count("on a card yet"), len(report.BLOCKS))
+        self.assertTrue(text.startswith("before\n") and text.endswith("after\n"))
+        self.assertEqual(self.report("--check").returncode, 0)
+        self.assertEqual(self.rewritten(), text)
+
+    def test_figures(self):
+        rows = [{"form": "eager", "images_per_second": 20000.0}, {"form": "graphs", "images_per_second": 25000.0}]
+        rounds = [
+            {"batch": 500, "ours": {"rows": [{"name": "step", "median_us": us}]}, "torch": {"rows": rows}, "jax": None}
+            for us in (9000.0, 11000.0)
+        ]
+        parts = {"rows": [{"name": "fused", "median_us": 8000.0, "bytes": 2**31}]}
+        self.add("step", {"step": rounds, "fusion": parts})
+        ours = {"name": "conv2d/n500", "layer": "b", "direction": "forward", "median_us": 100.0, "share": 0.625}
+        theirs = {"name": "a", "same_as": ["b"], "pass": "forward", "median_us": 150.0}
+        # One measurement for the layers b and c, as `rir bench layers` writes it.
+        equal = [ours | {"tflop_s": 612.4, "layer": layer, "name": f"{layer}/forward"} for layer in "bc"]
+        entry = {"batch": 500, "ours": {"rows": equal}, "torch": {"rows": [theirs]}}
+        rung = {"name": "n1", "median_us": 5.0, "kernels": "naive"}
+        self.add("kernels", {"layers": [entry], "ladder": {"rows": [rung]}})
+        self.add("test", {"check": {"passed": 9, "cases": 10}}, failed=[{"name": "check"}], not_run=["resume"])
+        text = self.rewritten()
+        # 500 images in the median of 9 and 11 ms (of the rates), beside the faster form.
+        self.assertIn("| 500 | 50,505 | 20,000 | 25,000 | – | – | – | 2.02 |", text)
+        self.assertIn("| `b` | forward | 100.0 | 612 | 150.0 | 1.50 | 62 |", text)
+        self.assertNotIn("| `c` |", text)
+        self.assertIn("| fused | 8.00 | 2.00 |", text)
+        self.assertIn("| `n1` | `naive` | 5.0 | – | – |", text)
+        self.assertIn("9 of 10 rows; 1 failed, 1 not run", text)
+        self.assertIn("(benches/results/step-made-up-1-2026-01-02.json)", text)
+        self.assertEqual(self.rewritten(), text)
+
+    def test_the_newest_of_a_stage_counts_and_no_rehearsal(self):
+        self.add("test", {"check": {"passed": 1, "cases": 1}})
+        self.add("test", {"check": {"passed": 2, "cases": 2}}, date="2026-02-02T00:00:00+00:00")
+        self.add("test", {"check": {"passed": 3, "cases": 3}}, date="2026-03-03T00:00:00+00:00", device="emu")
+        self.assertIn("2 of 2 rows", self.rewritten())
+
+    def test_other_files_are_passed_over_and_damaged_ones_named(self):
+        results.write(self.path("out/cpu.json"), {"speed": 1})
+        self.assertEqual(self.report().returncode, 0)
+        results.write(self.path("out/test-x.json"), {"stage": "test"})
+        self.assertIn("test-x.json lacks", self.report().stderr)
+        with open(self.path("out/test-x.json"), "w") as file:
+            file.write("{")
+        self.assertIn("test-x.json is no JSON", self.report().stderr)
+
+    def test_broken_blocks(self):
+        for text, sentence in (
+            ("<!-- results:step -->\n", "without its <!-- end -->"),
+            ("<!-- results:speed -->\n<!-- end -->\n", "no block 'speed'"),
+            ("<!-- results:step -->\n<!-- results:layers -->\n<!-- end -->\n", "end -->"),
+        ):
+            self.write_readme(text)
+            done = self.report()
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(sentence, done.stderr)
+
+
+class Safetensors(Case):
+    def test_what_is_written_is_read(self):
+        path = self.path("x.safetensors")
+        one = {"a.b": tensors.Tensor("F32", (2, 1), bytes(range(8))), "c": tensors.Tensor("I32", (), bytes(4))}
+        tensors.save(path, one)
+        self.assertEqual(tensors.load(path), one)
+        with open(path, "rb") as file:
+            data = file.read()
+        for length in (0, 5, 30, len(data) - 1):
+            with open(path, "wb") as file:
+                file.write(data[:length])
+            with self.assertRaises(ValueError):
+                tensors.load(path)
+
+
+if __name__ == "__main__":
+    unittest.main()

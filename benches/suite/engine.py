@@ -1,0 +1,147 @@
+"""Our program as the suite calls it: everything that the suite assumes of its options and its output is here."""
+
+import json
+import os
+import subprocess
+import sys
+
+
+class Engine:
+    """The binary and the device that it is to run on."""
+
+    def __init__(self, binary, device):
+        self.binary, self.device = binary, device
+
+    def identity(self):
+        """The build and what it can run on: `commit`, `kernels_hash`, `cuda` (cards or None), `cuda_error`, `emulator`.
+
+        Exits with a sentence where the binary does not run.
+        """
+        command = [self.binary, "devices", "--json"]
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        except OSError as error:
+            sys.exit(f"gpu-suite.sh: cannot run {self.binary}: {error.strerror}; build it, or say --binary PATH")
+        except subprocess.TimeoutExpired:
+            sys.exit(f"gpu-suite.sh: {self.binary} devices did not end in two minutes")
+        try:
+            if done.returncode != 0:
+                raise ValueError(done.stderr.strip())
+            found = json.loads(done.stdout)
+            found.setdefault("commit", "unknown")
+            found.setdefault("kernels_hash", "unknown")
+            return found
+        except (ValueError, AttributeError) as error:
+            sys.exit(f"gpu-suite.sh: {self.binary} devices --json did not answer with JSON: {error}")
+
+    # ---------------------------------------------------------------------------------------------- commands
+
+    def check(self, text="", device=None):
+        """The table of operations, those rows whose names contain the text. A card waits for every kernel."""
+        device = device or self.device
+        sync = ["--sync"] if device == "cuda" else []
+        return [self.binary, "check", "--device", device, "--json", *sync, *(["--filter", text] if text else [])]
+
+    def train(self, folder, options, device=None):
+        """A run in a new folder."""
+        command = [self.binary, "train", "--device", device or self.device, "--output", folder, "--quiet", "--json"]
+        return [*command, *options]
+
+    def resume(self, folder, options=()):
+        """The run in that folder, continued."""
+        return [self.binary, "train", "--resume", folder, "--quiet", "--json", *options]
+
+    def bench(self, what, subject, batch, output, seconds, options=()):
+        """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts instead."""
+        command = [self.binary, "bench", what, *([subject] if subject else []), "--device", self.device]
+        command += ["--batch", str(batch)] if batch else []
+        command += options
+        command += ["--counters"] if self.device == "emu" else ["--precision", "bf16"]
+        return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output]
+
+
+# ------------------------------------------------------------------------------------------------------- output
+
+
+def read_json(path):
+    """What a command wrote, or None where it wrote nothing that is whole."""
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def last_line(done):
+    """The JSON object that a command printed last, or {}."""
+    try:
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        return found if isinstance(found, dict) else {}
+    except (IndexError, ValueError):
+        return {}
+
+
+def metrics(folder):
+    """The lines of a run's metrics.jsonl; none where there is no such file yet. A line being written is left out."""
+    lines = []
+    try:
+        with open(os.path.join(folder, "metrics.jsonl")) as file:
+            for line in file:
+                if line.endswith("\n"):
+                    lines.append(json.loads(line))
+    except (OSError, ValueError):
+        pass
+    return lines
+
+
+def losses(folder):
+    """The training loss of each line of a run's steps."""
+    return [line["train_loss"] for line in metrics(folder) if line["kind"] == "step"]
+
+
+def checked(done):
+    """A check's totals, its failures, and how near the others came to their limits, from its JSON; None without it."""
+    try:
+        found = json.loads(done.stdout)
+        cases = found["cases"]
+        used = [(c["error"] / c["limit"] if c["limit"] else 0.0, c["name"]) for c in cases if c["passed"]]
+        return {
+            "device": found["device"], "cases": len(cases), "passed": found["passed"], "failed": found["failed"],
+            "operations": found["operations"], "operations_without_rows": found["operations_without_rows"],
+            "failures": [c for c in cases if not c["passed"]][:50],
+            # The row that uses most of its limit, and how much: 1 is all of it.
+            "nearest_to_its_limit": max(used, default=None),
+        }
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+# A bench's file holds `rows`, and `not_run`: names of what did not fit its limit. Of a row the suite reads `name`,
+# `median_us` (none where it failed), `tflop_s`, `share` (of the limit, 0 to 1), `kernels`; of a convolution's `layer`,
+# the first that has it, and `direction`; of fusion's `bytes`. A whole step is the row named `step`.
+
+
+def rows(bench):
+    """The rows of a bench that were timed."""
+    return [row for row in (bench or {}).get("rows", []) if row.get("median_us")]
+
+
+def step_time(bench):
+    """The row of a whole step, or None."""
+    return next((row for row in rows(bench) if row["name"] == "step"), None)
+
+
+def convolution_times(bench):
+    """(layer, forward | data_grad | weight_grad) -> row."""
+    return {(row["layer"], row["direction"]): row for row in rows(bench) if row.get("direction")}
+
+
+def not_run(bench):
+    """What a bench names as left out for want of time."""
+    return [str(name) for name in (bench or {}).get("not_run", [])]
+
+
+def forget(path):
+    """Removes what an earlier command wrote there, so that it is not taken for a later one's."""
+    if os.path.exists(path):
+        os.remove(path)
