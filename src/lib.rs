@@ -104,5 +104,6 @@ pub mod random;
 pub mod text;
 pub mod trace;
 pub mod train;
+pub mod version;
 
 pub use error::{Error, Result};
