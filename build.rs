@@ -1,5 +1,6 @@
 //! Compiles the kernels: for this machine's processor, as the emulator runs them, and by nvcc, where there is one, for
-//! cards; and records what was built. Asks for no card and downloads nothing; without either compiler the crate builds and says what it lacks.
+//! cards; and records what was built. Asks for no card and downloads nothing; without either compiler the crate builds
+//! and says what it lacks.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

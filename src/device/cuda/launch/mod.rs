@@ -10,6 +10,7 @@ pub mod classifier;
 pub mod conv2d;
 pub mod elementwise;
 pub mod optimise;
+pub mod rates;
 pub mod shortcut;
 pub mod step;
 pub mod two_stream;
