@@ -91,6 +91,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod check;
 pub mod data;
 pub mod device;
