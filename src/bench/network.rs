@@ -100,7 +100,7 @@ pub fn narrow() -> Description {
     Description {
         name: "rir-narrow".into(),
         family: Family::Rir,
-        stem: 16,
+        stem: 32,
         size: 3,
         flatten: false,
         layers_per_block: 2,
@@ -109,7 +109,7 @@ pub fn narrow() -> Description {
         outer_relu: true,
         form: Form::OneConvolution,
         head: Head::Conv,
-        body: Body::Groups(vec![group(16, 1), group(32, 2)]),
+        body: Body::Groups(vec![group(32, 1), group(64, 2)]),
     }
 }
 

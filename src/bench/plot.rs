@@ -38,10 +38,10 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(31, 136, 146),
 ];
 
-/// Pixels of the plot, of the legend beside it, and of a line in it.
-const PLOT: (u32, u32) = (720, 520);
-const LEGEND: u32 = 400;
+/// Pixels of the plot; of a line of the legend below it, which has so many columns.
+const PLOT: (u32, u32) = (1000, 520);
 const LINE: u32 = 15;
+const COLUMNS: usize = 2;
 
 /// Points on one spot are moved apart, so that each number can be read: pixels.
 const APART: i32 = 15;
@@ -59,7 +59,7 @@ pub fn roofline(points: &[Point], rates: &Rates, precision: Precision, title: &s
     if points.is_empty() {
         return Err(Error::usage("there is nothing to plot: no case that computes was timed"));
     }
-    let height = PLOT.1.max(60 + LINE * points.len() as u32);
+    let height = PLOT.1 + LINE * (points.len().div_ceil(COLUMNS) as u32 + 2);
     let mut svg = String::new();
     draw(&mut svg, height, points, rates, precision, title)
         .map_err(|e| Error::device(format!("the plot cannot be drawn: {e}")))?;
@@ -84,11 +84,10 @@ fn draw(
     let x = least(|p| p.intensity).min(ridge / 4.0) / 1.5..most(|p| p.intensity).max(ridge * 4.0) * 1.5;
     let y = least(|p| p.rate).min(roof(x.start)) / 2.0..most(|p| p.rate).max(peak) * 2.0;
 
-    let root = SVGBackend::with_string(svg, (PLOT.0 + LEGEND, height)).into_drawing_area();
+    let root = SVGBackend::with_string(svg, (PLOT.0, height)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (left, legend) = root.split_horizontally(PLOT.0);
-    let (left, _) = left.split_vertically(PLOT.1);
-    let mut chart = ChartBuilder::on(&left)
+    let (above, legend) = root.split_vertically(PLOT.1);
+    let mut chart = ChartBuilder::on(&above)
         .caption(title, ("sans-serif", 16).into_font().color(&INK))
         .margin(14)
         .x_label_area_size(44)
@@ -115,21 +114,27 @@ fn draw(
     let roof_text = ("sans-serif", 12).into_font().color(&ROOF);
     let at = area.map_coordinate(&(ridge, peak));
     let said = format!("{} TFLOP/s", short(peak));
-    left.draw(&Text::new(said, (at.0 + 8, at.1 - 16), roof_text.clone()))?;
+    above.draw(&Text::new(said, (at.0 + 8, at.1 - 16), roof_text.clone()))?;
     let at = area.map_coordinate(&(x.start, roof(x.start)));
-    left.draw(&Text::new(format!("{} GB/s", short(copy * 1e3)), (at.0 + 6, at.1 - 30), roof_text))?;
+    above.draw(&Text::new(format!("{} GB/s", short(copy * 1e3)), (at.0 + 6, at.1 - 30), roof_text))?;
     let mut taken: Vec<(i32, i32)> = Vec::new();
     for (n, point) in points.iter().enumerate() {
         let colour = colour(&operations, point);
         let at = area.map_coordinate(&(point.intensity, point.rate));
-        left.draw(&Circle::new(at, 3, colour.filled()))?;
+        above.draw(&Circle::new(at, 3, colour.filled()))?;
         let spot = free(&taken, at);
         taken.push(spot);
-        left.draw(&Text::new((n + 1).to_string(), (spot.0 + 5, spot.1 - 6), small.clone().color(&colour)))?;
+        above.draw(&Text::new(
+            (n + 1).to_string(),
+            (spot.0 + 5, spot.1 - 6),
+            small.clone().color(&colour),
+        ))?;
     }
     for (n, point) in points.iter().enumerate() {
         let text = format!("{:>2}  {}  {}", n + 1, point.name, share(point, roof(point.intensity)));
-        let at = (6, 34 + LINE as i32 * n as i32);
+        let lines = points.len().div_ceil(COLUMNS);
+        let (column, line) = (n / lines, n % lines);
+        let at = (24 + (PLOT.0 as usize / COLUMNS * column) as i32, (LINE as usize * line) as i32);
         legend.draw(&Text::new(text, at, small.clone().color(&colour(&operations, point))))?;
     }
     root.present()?;

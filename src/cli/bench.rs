@@ -119,7 +119,7 @@ struct Common {
     /// Images of a batch [default: 500 on cuda, 8 on the cpu, 2 on emu]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch: Option<usize>,
-    /// Height and width of an image [default: 32x32; of emu's narrow network 8x8]
+    /// Height and width of an image [default: 32x32; of emu's narrow network 16x16]
     #[arg(long, value_name = "HxW", value_parser = extents)]
     image: Option<[usize; 2]>,
     /// Run every operation by itself, as the network is written
@@ -325,7 +325,7 @@ impl Common {
     fn network(&self, model: Option<&str>, choice: Choice) -> Result<Network> {
         let is_emulated = choice == Choice::Emu;
         let (description, image, classes) = match model {
-            None if is_emulated => (bench::network::narrow(), Some([8, 8, 3]), None),
+            None if is_emulated => (bench::network::narrow(), Some([16, 16, 3]), None),
             name => {
                 let model = Model::find(name.unwrap_or("rir-18-wide"))?;
                 (model.description, model.image, model.classes)
