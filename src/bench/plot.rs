@@ -29,13 +29,16 @@ impl Point {
 
 const INK: RGBColor = RGBColor(36, 41, 47);
 const ROOF: RGBColor = RGBColor(207, 34, 46);
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(9, 105, 218),
-    RGBColor(26, 127, 55),
-    RGBColor(154, 103, 0),
-    RGBColor(130, 80, 223),
-    RGBColor(191, 57, 137),
-    RGBColor(31, 136, 146),
+const OTHER: RGBColor = RGBColor(110, 119, 129);
+
+/// Operations that are told apart by colour, by what their names begin with; the first that fits.
+const COLOURS: [(&str, RGBColor); 6] = [
+    ("conv2d_data_grad", RGBColor(188, 76, 0)),
+    ("conv2d_weight_grad", RGBColor(26, 127, 55)),
+    ("conv2d", RGBColor(9, 105, 218)),
+    ("two_stream", RGBColor(130, 80, 223)),
+    ("batch_", RGBColor(191, 57, 137)),
+    ("sgd", RGBColor(31, 136, 146)),
 ];
 
 /// Pixels of the plot; of a line of the legend below it, which has so many columns.
@@ -43,13 +46,8 @@ const PLOT: (u32, u32) = (1000, 520);
 const LINE: u32 = 15;
 const COLUMNS: usize = 2;
 
-/// Points on one spot are moved apart, so that each number can be read: pixels.
-const APART: i32 = 15;
-
-/// The operation that a case is of: the first part of its name.
-fn operation(name: &str) -> &str {
-    name.split('/').next().unwrap_or(name)
-}
+/// Pixels that a number takes: those of points on one spot are moved apart.
+const APART: (i32, i32) = (15, 11);
 
 /// Draws points below the roof of `rates` for `precision`; `title` stands above.
 ///
@@ -109,17 +107,16 @@ fn draw(
     chart.draw_series(LineSeries::new(corners, ROOF.stroke_width(2)))?;
 
     let small = ("sans-serif", 11).into_font().color(&INK);
-    let operations = operations(points);
     let area = chart.plotting_area();
     let roof_text = ("sans-serif", 12).into_font().color(&ROOF);
     let at = area.map_coordinate(&(ridge, peak));
     let said = format!("{} TFLOP/s", short(peak));
     above.draw(&Text::new(said, (at.0 + 8, at.1 - 16), roof_text.clone()))?;
     let at = area.map_coordinate(&(x.start, roof(x.start)));
-    above.draw(&Text::new(format!("{} GB/s", short(copy * 1e3)), (at.0 + 6, at.1 - 30), roof_text))?;
+    above.draw(&Text::new(format!("{} GB/s", short(copy * 1e3)), (at.0 + 6, at.1 - 46), roof_text))?;
     let mut taken: Vec<(i32, i32)> = Vec::new();
     for (n, point) in points.iter().enumerate() {
-        let colour = colour(&operations, point);
+        let colour = colour(point);
         let at = area.map_coordinate(&(point.intensity, point.rate));
         above.draw(&Circle::new(at, 3, colour.filled()))?;
         let spot = free(&taken, at);
@@ -135,35 +132,26 @@ fn draw(
         let lines = points.len().div_ceil(COLUMNS);
         let (column, line) = (n / lines, n % lines);
         let at = (24 + (PLOT.0 as usize / COLUMNS * column) as i32, (LINE as usize * line) as i32);
-        legend.draw(&Text::new(text, at, small.clone().color(&colour(&operations, point))))?;
+        legend.draw(&Text::new(text, at, small.clone().color(&colour(point))))?;
     }
     root.present()?;
     Ok(())
 }
 
-/// The operations of the points, in their order.
-fn operations(points: &[Point]) -> Vec<&str> {
-    let mut operations: Vec<&str> = Vec::new();
-    for name in points.iter().map(|point| operation(&point.name)) {
-        if !operations.contains(&name) {
-            operations.push(name);
-        }
-    }
-    operations
+fn colour(point: &Point) -> RGBColor {
+    let own = COLOURS.iter().find(|(operation, _)| point.name.starts_with(operation));
+    own.map_or(OTHER, |(_, colour)| *colour)
 }
 
-fn colour(operations: &[&str], point: &Point) -> RGBColor {
-    let n = operations.iter().position(|name| *name == operation(&point.name)).unwrap_or(0);
-    COLOURS[n % COLOURS.len()]
-}
-
-/// The nearest spot to the right of, or below, `at` where no number stands.
+/// The spot nearest to `at` where no number stands.
 fn free(taken: &[(i32, i32)], at: (i32, i32)) -> (i32, i32) {
     let is_free = |spot: &(i32, i32)| {
-        taken.iter().all(|other| (other.0 - spot.0).abs() >= APART || (other.1 - spot.1).abs() >= 11)
+        taken.iter().all(|other| (other.0 - spot.0).abs() >= APART.0 || (other.1 - spot.1).abs() >= APART.1)
     };
-    let rings = (0..20).flat_map(|ring| (0..=ring).map(move |right| (right, ring - right)));
-    rings.map(|(right, down)| (at.0 + APART * right, at.1 + 11 * down)).find(is_free).unwrap_or(at)
+    let mut steps: Vec<(i32, i32)> = (-8..=8).flat_map(|x| (-8..=8).map(move |y| (x, y))).collect();
+    steps.sort_by_key(|(x, y)| (x * APART.0).pow(2) + (y * APART.1).pow(2));
+    let spots = steps.into_iter().map(|(x, y)| (at.0 + APART.0 * x, at.1 + APART.1 * y));
+    spots.into_iter().find(is_free).unwrap_or(at)
 }
 
 fn share(point: &Point, roof: f64) -> String {

@@ -278,14 +278,16 @@ pub fn layers(bench: &Bench<'_>, network: &Network, filter: Option<&str>) -> Res
     Findings::of_rows(&each, not_run)
 }
 
-/// The sites whose names contain `filter`.
+/// The sites whose names contain `filter`; a whole name gives that one.
 ///
 /// # Errors
 /// If there is none: names some.
 pub fn chosen(sites: Vec<Site>, filter: Option<&str>) -> Result<Vec<Site>> {
     let Some(filter) = filter else { return Ok(sites) };
     let names: Vec<String> = sites.iter().map(|site| site.case.name()).collect();
-    let found: Vec<Site> = sites.into_iter().filter(|site| site.case.name().contains(filter)).collect();
+    let whole = names.iter().any(|name| name == filter);
+    let wanted = |name: &str| if whole { name == filter } else { name.contains(filter) };
+    let found: Vec<Site> = sites.into_iter().filter(|site| wanted(&site.case.name())).collect();
     if !found.is_empty() {
         return Ok(found);
     }

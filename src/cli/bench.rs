@@ -301,6 +301,9 @@ impl Common {
                 "--counters counts on the emulator: add --device emu"
             }
             _ if self.nvtx && !is_card => "--nvtx names the launches of a card: it needs --device cuda",
+            _ if is_card && !once && self.machine.options().sync => {
+                "--sync waits for every kernel, and the wait would be timed: leave it out"
+            }
             Task::Fusion if self.plot.is_some() => {
                 "--plot draws cases, of which fusion has none: it goes with ops, layers, step and ladder"
             }
