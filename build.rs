@@ -1,5 +1,6 @@
 //! Compiles the kernels: for this machine's processor, as the emulator runs them, and by nvcc, where there is one, for
-//! cards. Asks for no card and downloads nothing; without either compiler the crate builds and says what it lacks.
+//! cards; and records what was built. Asks for no card and downloads nothing; without either compiler the crate builds
+//! and says what it lacks.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ mod cache;
 mod cuda;
 #[path = "kernels/build/emulator.rs"]
 mod emulator;
+#[path = "kernels/build/identity.rs"]
+mod identity;
 #[path = "kernels/build/nvcc.rs"]
 mod nvcc;
 #[path = "kernels/build/ptxas.rs"]
@@ -31,7 +34,7 @@ fn build() -> Result<(), String> {
     let [manifest, out] = ["CARGO_MANIFEST_DIR", "OUT_DIR"]
         .map(|name| PathBuf::from(std::env::var_os(name).expect("Cargo sets it for build scripts")));
     let kernels = manifest.join("kernels");
-    println!("cargo:rerun-if-changed={}", kernels.display());
+    identity::write(&manifest, &out)?;
     println!("cargo:rustc-check-cfg=cfg(rir_emu, rir_emu_sanitized, rir_cuda)");
 
     let families = sources::families(&kernels)?;

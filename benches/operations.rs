@@ -1,69 +1,89 @@
-//! Times every operation on the CPU, at the shapes of `rir-18-wide` with eight images.
+//! The cases of `rir bench ops` under Criterion, which keeps a history: every operation at the shapes of `rir-18-wide`.
 //!
 //! ```text
-//! cargo bench --bench operations                      # all, several minutes
-//! cargo bench --bench operations -- conv2d/group2     # those whose name contains this
+//! cargo bench --bench operations                                # on the cpu, eight images; several minutes
+//! cargo bench --bench operations -- conv2d/group2               # those whose name contains this
+//! RIR_BENCH_DEVICE=cuda cargo bench --bench operations          # on a card, by its own clock; 500 images, bf16
 //! ```
 //!
-//! The group `im2col_gemm` is the yardstick for `conv2d`: the same layers by gathering patches into a matrix and
-//! multiplying with the `gemm` crate, images in parallel, which is what the register tiles have to beat.
+//! The group `im2col_gemm` is the yardstick for `conv2d` on the cpu: the same layers by gathering patches into a matrix
+//! and multiplying with the `gemm` crate, images in parallel, which is what the register tiles have to beat.
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
-use rir::check::{Prepared, cases};
-use rir::device::cpu::CpuDevice;
-use rir::graph::{Fusions, Graph, Precision, differentiate, fuse, lower};
-use rir::nn::{Options, Purpose, build, by_name};
-use rir::ops::Sgd;
+use rir::bench::network::sites;
+use rir::bench::{Network, Site};
+use rir::check::Prepared;
+use rir::device::cuda::Options;
+use rir::device::select::Choice;
+use rir::device::{Device, Pace};
+use rir::graph::{Fusions, Precision, StateLayout, fuse, lower};
+use rir::nn::{Purpose, build, by_name};
 
+/// Images of the layers that `im2col_gemm` computes.
 const BATCH: usize = 8;
 
-/// The network's training or evaluation graph in f32.
-fn graph(purpose: Purpose, fusions: Fusions) -> rir::Result<Graph> {
-    let forward = build(&by_name("rir-18-wide")?, &Options::new(purpose, BATCH, [32, 32, 3], 10))?;
-    let graph = match (purpose, forward.result("loss")) {
-        (Purpose::Train, Some(loss)) => {
-            let mut graph = differentiate(forward, loss)?;
-            graph.sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true })?;
-            graph
-        }
-        _ => forward,
-    };
-    fuse(lower(&graph, Precision::F32)?, fusions)
+/// Numbers after which large inputs repeat.
+const PERIOD: usize = 1 << 20;
+
+/// Runs that are timed together at most: on a card they are one graph.
+const MOST_RUNS: u64 = 256;
+
+fn device() -> Choice {
+    let named = std::env::var("RIR_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
+    named.parse().expect("RIR_BENCH_DEVICE is cpu or cuda")
+}
+
+/// The operations of training and of evaluation, fused and not.
+fn operations_of(choice: Choice) -> rir::Result<Vec<Site>> {
+    let (batch, precision) =
+        if choice == Choice::Cpu { (BATCH, Precision::F32) } else { (500, Precision::Bf16) };
+    let mut all = Vec::new();
+    for fusions in [Fusions::ALL, Fusions::NONE] {
+        let description = by_name("rir-18-wide")?;
+        let options = rir::nn::Options::new(Purpose::Evaluate, batch, [32, 32, 3], 10);
+        let evaluation = fuse(lower(&build(&description, &options)?, precision)?, fusions)?;
+        let network = Network { description, image: [32, 32, 3], classes: 10, batch, precision, fusions };
+        all.extend(network.sites()?);
+        all.extend(sites(&evaluation, precision));
+    }
+    Ok(all)
 }
 
 fn operations(criterion: &mut Criterion) {
-    let mut seen = Vec::new();
-    for (purpose, fusions) in [
-        (Purpose::Train, Fusions::ALL),
-        (Purpose::Train, Fusions::NONE),
-        (Purpose::Evaluate, Fusions::ALL),
-        (Purpose::Evaluate, Fusions::NONE),
-    ] {
-        let graph = graph(purpose, fusions).expect("a named model builds");
-        for case in cases::of_graph(&graph, Precision::F32) {
-            let name = (case.op.operation().name(), case.form.clone());
-            // One row for each operation and shape, whichever plan it comes from first.
-            if seen.contains(&name) {
-                continue;
-            }
-            let mut group = criterion.benchmark_group(name.0);
-            group
-                .sample_size(10)
-                .warm_up_time(Duration::from_millis(200))
-                .measurement_time(Duration::from_secs(1));
-            group.bench_function(&name.1, |bencher| {
-                let inputs: Vec<_> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
-                let factory =
-                    |layout: &_, precision, _| Ok(Box::new(CpuDevice::new(layout, precision)?) as Box<_>);
-                let mut prepared =
-                    Prepared::new(&case, &inputs, &factory).expect("the cpu takes every operation");
-                bencher.iter(|| prepared.run().expect("the cpu runs every operation"));
-            });
-            seen.push(name);
+    let (choice, mut seen) = (device(), Vec::new());
+    for Site { case, .. } in operations_of(choice).expect("a named model builds") {
+        let name = (case.op.operation().name(), case.form.clone());
+        // One row for each operation and shape, whichever plan it comes from first.
+        if seen.contains(&name) {
+            continue;
         }
+        let mut group = criterion.benchmark_group(name.0);
+        group
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(200))
+            .measurement_time(Duration::from_secs(1));
+        group.bench_function(&name.1, |bencher| {
+            let inputs: Vec<_> = (0..case.inputs.len()).map(|i| case.repeated_input(i, PERIOD)).collect();
+            let factory = |layout: &StateLayout, precision, kernels| -> rir::Result<Box<dyn Device>> {
+                choice.open(layout, precision, Options { kernels, ..Options::default() })
+            };
+            let mut prepared =
+                Prepared::new(&case, &inputs, &factory).expect("the device takes every operation");
+            bencher.iter_custom(|runs| {
+                let parts =
+                    (0..runs.div_ceil(MOST_RUNS)).map(|part| (runs - part * MOST_RUNS).min(MOST_RUNS));
+                let seconds = parts.map(|runs| {
+                    let pace = Pace { samples: 1, runs: runs as usize, cold: false };
+                    let figures = prepared.time(pace).expect("the device runs every operation");
+                    figures[0] * runs as f64
+                });
+                Duration::from_secs_f64(seconds.sum())
+            });
+        });
+        seen.push(name);
     }
 }
 

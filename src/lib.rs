@@ -91,6 +91,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod check;
 pub mod convert;
 pub mod data;
@@ -105,5 +106,6 @@ pub mod random;
 pub mod text;
 pub mod trace;
 pub mod train;
+pub mod version;
 
 pub use error::{Error, Result};

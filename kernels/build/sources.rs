@@ -102,7 +102,8 @@ fn normal(path: &Path) -> PathBuf {
     })
 }
 
-fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
+/// Every file below `folder`.
+pub fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
     for entry in read_dir(folder)? {
         if entry.is_dir() {
             walk(&entry, paths)?;
@@ -113,7 +114,8 @@ fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-fn read_dir(folder: &Path) -> Result<Vec<PathBuf>, String> {
+/// What lies in `folder`, by name.
+pub fn read_dir(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |e| format!("cannot read {}: {e}", folder.display());
     let mut paths = fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>())

@@ -14,7 +14,7 @@ pub mod reference;
 mod run;
 
 pub use cases::Case;
-pub use run::{CaseResult, Factory, Prepared, Report, run_case, run_cases, run_cases_watched};
+pub use run::{CaseResult, Checked, Factory, Prepared, Report, run_case, run_cases, run_cases_watched};
 
 use crate::ops::Op;
 

@@ -2,17 +2,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rand_distr::{Distribution, StandardUniform};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cases::{Case, Limit};
 use super::limits::{limit, relative_error};
-use super::reference::{Context, Tensor, evaluate};
+use super::reference::{Context, Tensor, evaluate, sampled};
 use crate::device::cuda::Kernels;
-use crate::device::{Device, PlanId, StepInputs};
+use crate::device::cuda::launch::Launch;
+use crate::device::{Device, Pace, PlanId, StepInputs};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Placement, Precision, Region, Role, Segment, StateLayout, ValueId, lower, plan};
 use crate::ops::{Epilogue, Op};
+use crate::random::{Purpose, Stream};
 
 /// Makes a device for a State, with a form of its kernels: every case has its own.
 pub type Factory<'a> = &'a (dyn Fn(&StateLayout, Precision, Kernels) -> Result<Box<dyn Device>> + Sync);
@@ -76,16 +79,16 @@ pub fn run_case(case: &Case, factory: Factory<'_>) -> CaseResult {
     let name = case.name();
     let inputs: Vec<Tensor> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
     // A kernel that panics fails its own row, by name, and not the table.
-    let result = catch_unwind(AssertUnwindSafe(|| execute(case, &inputs, factory)))
+    let execute = || {
+        let mut prepared = Prepared::new(case, &inputs, factory)?;
+        prepared.run()?;
+        prepared.results(case, &inputs)
+    };
+    let result = catch_unwind(AssertUnwindSafe(execute))
         .unwrap_or_else(|_| Err(Error::device("the device panicked")))
         .and_then(|got| compare(case, &inputs, &got));
     match result {
-        Ok(outputs) => {
-            // The output that is furthest beyond its limit, or nearest to it; not a number counts as furthest.
-            let excess =
-                |&(error, limit): &(f64, f64)| if error.is_nan() { f64::INFINITY } else { error - limit };
-            let worst = outputs.iter().copied().max_by(|a, b| excess(a).total_cmp(&excess(b)));
-            let (error, limit) = worst.unwrap_or((f64::NAN, 0.0));
+        Ok(Checked { error, limit, .. }) => {
             CaseResult { name, error, limit, passed: error <= limit, failure: None }
         }
         Err(e) => {
@@ -182,35 +185,58 @@ impl Prepared {
         let inputs = StepInputs { learning_rate: LEARNING_RATE };
         Segment::ALL.into_iter().try_for_each(|segment| self.device.run(self.id, segment, &inputs))
     }
-}
 
-fn execute(case: &Case, inputs: &[Tensor], factory: Factory<'_>) -> Result<Got> {
-    let mut prepared = Prepared::new(case, inputs, factory)?;
-    prepared.run()?;
-    let Prepared { mut device, id, graph: lowered, kept } = prepared;
-    let (in_ids, out_ids) = kept.split_at(inputs.len());
-    let changed = match case.op {
-        Op::UpdateRunning(_) => &in_ids[1..],
-        _ => &[],
-    };
-    for (&v, input) in in_ids.iter().zip(inputs).filter(|(v, _)| !changed.contains(v)) {
-        let after = read(&mut *device, id, v)?;
-        if after != input.data {
-            return Err(Error::device(format!("changed its input '{}'", lowered.value(v).name)));
+    /// What a run left, once it is sure that it left its inputs alone.
+    fn results(&mut self, case: &Case, inputs: &[Tensor]) -> Result<Got> {
+        let Self { device, id, graph, kept } = self;
+        let (device, id) = (device.as_mut(), *id);
+        let (in_ids, out_ids) = kept.split_at(inputs.len());
+        let changed = match case.op {
+            Op::UpdateRunning(_) => &in_ids[1..],
+            _ => &[],
+        };
+        for (&v, input) in in_ids.iter().zip(inputs).filter(|(v, _)| !changed.contains(v)) {
+            if read(device, id, v)? != input.data {
+                return Err(Error::device(format!("changed its input '{}'", graph.value(v).name)));
+            }
         }
-    }
-    let mut got = Got { tensors: Vec::new(), roles: Vec::new() };
-    for &v in changed.iter().chain(out_ids) {
-        got.tensors.push(Tensor::new(lowered.shape(v).clone(), read(&mut *device, id, v)?));
-        got.roles.push(lowered.value(v).role);
-    }
-    for region in [Region::Parameters, Region::Momentum] {
-        for (i, parameter) in lowered.state.parameters.iter().enumerate() {
-            got.tensors.push(Tensor::new(parameter.shape.clone(), device.read_state(region, i)?));
-            got.roles.push(Role::Exact);
+        let mut got = Got { tensors: Vec::new(), roles: Vec::new() };
+        for &v in changed.iter().chain(out_ids) {
+            got.tensors.push(Tensor::new(graph.shape(v).clone(), read(device, id, v)?));
+            got.roles.push(graph.value(v).role);
         }
+        for region in [Region::Parameters, Region::Momentum] {
+            for (i, parameter) in graph.state.parameters.iter().enumerate() {
+                got.tensors.push(Tensor::new(parameter.shape.clone(), device.read_state(region, i)?));
+                got.roles.push(Role::Exact);
+            }
+        }
+        Ok(got)
     }
-    Ok(got)
+
+    /// Holds what the first run left to the definition. A convolution of more than [`MOST_WHOLE`] products is held to it
+    /// at [`SAMPLES`] elements, drawn at random, the first and the last among them; what it derives from the stored
+    /// elements, at all of them.
+    ///
+    /// # Errors
+    /// If the device failed, or changed what it may only read.
+    pub fn check(&mut self, case: &Case, inputs: &[Tensor]) -> Result<Checked> {
+        let got = self.results(case, inputs)?;
+        compare(case, inputs, &got)
+    }
+
+    /// As [`Device::time`].
+    ///
+    /// # Errors
+    /// As [`Device::time`].
+    pub fn time(&mut self, pace: Pace) -> Result<Vec<f64>> {
+        self.device.time(self.id, &StepInputs { learning_rate: LEARNING_RATE }, pace)
+    }
+
+    /// As [`Device::launches`].
+    pub fn launches(&self) -> Vec<Launch> {
+        self.device.launches(self.id)
+    }
 }
 
 fn read(device: &mut dyn Device, id: PlanId, v: ValueId) -> Result<Vec<f64>> {
@@ -220,14 +246,50 @@ fn read(device: &mut dyn Device, id: PlanId, v: ValueId) -> Result<Vec<f64>> {
     }
 }
 
-/// (error, limit) of each output.
-fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Vec<(f64, f64)>> {
-    let mut arguments: Vec<Tensor> = inputs.to_vec();
+/// How near a run came to the definition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Checked {
+    /// The error of the output that is furthest beyond its limit, or nearest to it; not a number counts as furthest.
+    pub error: f64,
+    /// The limit of that output.
+    pub limit: f64,
+    /// How many elements of the first output were compared; `None`: all.
+    pub samples: Option<usize>,
+}
+
+/// Products of a convolution whose every element is computed from the definition: about a second.
+const MOST_WHOLE: usize = 1 << 29;
+
+/// Elements that are compared of a larger one.
+const SAMPLES: usize = 384;
+
+/// The offsets to compare at, where `case` is too large to be compared as a whole.
+fn samples(case: &Case, elements: usize) -> Option<Vec<usize>> {
+    let samples = || {
+        let mut stream = Stream::new(0, Purpose::Test, 0, 3000);
+        let mut uniform = || -> f64 { StandardUniform.sample(&mut stream) };
+        let mut at: Vec<usize> = (2..SAMPLES).map(|_| (uniform() * elements as f64) as usize).collect();
+        at.extend([0, elements - 1]);
+        at
+    };
+    let convolution = matches!(case.op, Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_));
+    (convolution && case.terms() > MOST_WHOLE).then(samples)
+}
+
+/// Holds every output to the definition.
+fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Checked> {
+    let mut arguments: Vec<Tensor> = Vec::new();
     for region in [Region::Parameters, Region::Momentum] {
         arguments.extend((0..case.kinds.len()).map(|i| state_before(case, region, i)));
     }
+    let arguments: Vec<&Tensor> = inputs.iter().chain(&arguments).collect();
     let context = Context { precision: case.precision, learning_rate: LEARNING_RATE, kinds: &case.kinds };
-    let mut want = evaluate(&case.op, &arguments.iter().collect::<Vec<_>>(), &context);
+    let samples = samples(case, got.tensors[0].data.len());
+    // Of a sampled case, what is derived below from the first output as it was stored.
+    let mut want: Vec<Option<Tensor>> = match &samples {
+        None => evaluate(&case.op, &arguments, &context).into_iter().map(Some).collect(),
+        Some(_) => vec![None; got.tensors.len()],
+    };
     if want.len() != got.tensors.len() {
         return Err(Error::device(format!("gave {} results, not {}", got.tensors.len(), want.len())));
     }
@@ -235,7 +297,7 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Vec<(f64, f64)>>
     match &case.op {
         Op::Conv2d(conv) if conv.epilogue == Epilogue::Statistics => {
             let stored = &got.tensors[0];
-            want[1] = evaluate(&crate::ops::BatchStats.into(), &[stored], &context).remove(0);
+            want[1] = Some(evaluate(&crate::ops::BatchStats.into(), &[stored], &context).remove(0));
             rules[1] = Limit::Sum(stored.shape.rows());
         }
         Op::Conv2dDataGrad(grad) if grad.epilogue.branches() > 0 => {
@@ -249,14 +311,24 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Vec<(f64, f64)>>
             rules[1..].fill(Limit::Sum(stored.shape.rows()));
         }
         Op::TwoStreamUpdate(_) => {
-            want[1].data = got.tensors[0].data.iter().map(|&y| f64::from(u8::from(y > 0.0))).collect();
+            let bits = got.tensors[0].data.iter().map(|&y| f64::from(u8::from(y > 0.0))).collect();
+            want[1] = Some(Tensor::new(got.tensors[1].shape.clone(), bits));
             rules[1] = Limit::Exact;
         }
         Op::SoftmaxCrossEntropy(_) => rules[1] = Limit::Exact, // a number of samples
         _ => {}
     }
+    let picked = samples.as_ref().map(|at| {
+        want[0] = sampled(&case.op, &arguments, at).map(|elements| Tensor::new([at.len()], elements));
+        Tensor::new([at.len()], at.iter().map(|&i| got.tensors[0].data[i]).collect())
+    });
+    let first = picked.as_ref().unwrap_or(&got.tensors[0]);
     let mut results = Vec::new();
-    for ((got, want), (role, rule)) in got.tensors.iter().zip(want).zip(got.roles.iter().zip(rules)) {
+    let outputs = std::iter::once(first).chain(&got.tensors[1..]);
+    for ((got, want), (role, rule)) in outputs.zip(want).zip(got.roles.iter().zip(rules)) {
+        let want = want.ok_or_else(|| {
+            Error::device(format!("{} has an output that is not compared by samples", case.name()))
+        })?;
         let dtype = case.precision.dtype(*role);
         let limit = limit(case.precision, dtype, rule);
         let want = if rule == Limit::Exact { want.stored(dtype) } else { want };
@@ -267,5 +339,8 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Vec<(f64, f64)>>
             results.push((relative_error(got, want), limit));
         }
     }
-    Ok(results)
+    let excess = |&(error, limit): &(f64, f64)| if error.is_nan() { f64::INFINITY } else { error - limit };
+    let worst = results.into_iter().max_by(|a, b| excess(a).total_cmp(&excess(b)));
+    let (error, limit) = worst.unwrap_or((f64::NAN, 0.0));
+    Ok(Checked { error, limit, samples: samples.map(|at| at.len()) })
 }

@@ -7,6 +7,7 @@ use rir::device::cuda::images::images;
 use rir::device::select::Choice;
 use rir::error::Result;
 use rir::text::bytes;
+use rir::version::{COMMIT, KERNELS_HASH};
 use serde::Serialize;
 
 use super::output::Output;
@@ -35,6 +36,10 @@ struct Devices {
     emulator: bool,
     /// What `--device auto` is.
     auto: String,
+    /// The commit of this program's sources.
+    commit: &'static str,
+    /// Of its kernels and the code that launches them.
+    kernels_hash: &'static str,
 }
 
 #[derive(Serialize)]
@@ -51,7 +56,16 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let cpu = Processor { threads: rayon::current_num_threads(), features: features() };
     let emulator = cuda::check_emulator().is_ok();
     let auto = Choice::Auto.resolve().to_string();
-    let devices = Devices { cpu, cuda, cuda_error, cuda_kernels: architectures(), emulator, auto };
+    let devices = Devices {
+        cpu,
+        cuda,
+        cuda_error,
+        cuda_kernels: architectures(),
+        emulator,
+        auto,
+        commit: COMMIT,
+        kernels_hash: KERNELS_HASH,
+    };
     if args.json {
         return out.json(&devices);
     }
@@ -85,6 +99,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let emu =
         if emulator { "the CUDA kernels on the processor, for checking them" } else { "not in this build" };
     out.line(format_args!("emu      {emu}"))?;
+    out.line(format_args!("built    from commit {COMMIT}, kernels {:.12}", KERNELS_HASH))?;
     out.line(format_args!("\n--device auto is {} here.", devices.auto))
 }
 

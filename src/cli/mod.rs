@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. No arithmetic here.
 
+mod bench;
 mod check;
 mod convert;
 mod devices;
@@ -55,6 +56,7 @@ enum Command {
     Convert(convert::Args),
     Trace(trace::Args),
     Check(check::Args),
+    Bench(Box<bench::Args>),
     Devices(devices::Args),
 }
 
@@ -87,6 +89,7 @@ fn run(command: Command) -> Result<()> {
         Command::Convert(args) => convert::run(args, &mut out),
         Command::Trace(args) => trace::run(args, &mut out),
         Command::Inspect(args) => inspect::run(args, &mut out),
+        Command::Bench(args) => bench::run(*args, &mut out),
         Command::Check(args) => check::run(args, &mut out),
         Command::Devices(args) => devices::run(args, &mut out),
     };

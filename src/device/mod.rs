@@ -5,6 +5,9 @@ pub mod cuda;
 pub mod select;
 mod values;
 
+use std::time::Instant;
+
+use self::cuda::launch::Launch;
 use crate::data::{Augment, Images, Normaliser};
 use crate::error::Result;
 use crate::graph::{Plan, Region, Segment, ValueId};
@@ -22,6 +25,17 @@ pub struct StepInputs {
 /// A plan that a device has loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PlanId(pub usize);
+
+/// How [`Device::time`] measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Figures that are taken.
+    pub samples: usize,
+    /// Runs in a row whose mean is one figure: enough that what surrounds them does not count.
+    pub runs: usize,
+    /// Whether the cache is filled with something else before every figure; else each run finds what the last left.
+    pub cold: bool,
+}
 
 /// The State of one model on one device, and the plans that share it.
 ///
@@ -92,6 +106,29 @@ pub trait Device {
     /// # Errors
     /// If the device failed.
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> Result<()>;
+
+    /// Seconds that a run of all segments takes, by the device's own clock; else by the wall's. No figures, where
+    /// `pace.cold` asks for what the device cannot do.
+    ///
+    /// # Errors
+    /// If the device failed, or has no clock.
+    fn time(&mut self, id: PlanId, inputs: &StepInputs, pace: Pace) -> Result<Vec<f64>> {
+        let samples = if pace.cold { 0 } else { pace.samples };
+        (0..samples)
+            .map(|_| {
+                let start = Instant::now();
+                for _ in 0..pace.runs {
+                    Segment::ALL.into_iter().try_for_each(|segment| self.run(id, segment, inputs))?;
+                }
+                Ok(start.elapsed().as_secs_f64() / pace.runs as f64)
+            })
+            .collect()
+    }
+
+    /// The launches of a run of all segments, in order; none on a device that is no card.
+    fn launches(&self, _: PlanId) -> Vec<Launch> {
+        Vec::new()
+    }
 
     /// Bytes that a node needs while it runs, for the planner.
     fn scratch(&self) -> fn(&crate::graph::Graph, &crate::graph::Node) -> usize;

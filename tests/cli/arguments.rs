@@ -2,8 +2,8 @@
 
 use crate::{command, folder, rir, rir_in};
 
-const COMMANDS: [&str; 9] =
-    ["train", "eval", "predict", "inspect", "init", "convert", "trace", "check", "devices"];
+const COMMANDS: [&str; 10] =
+    ["train", "eval", "predict", "inspect", "init", "convert", "trace", "check", "bench", "devices"];
 
 #[test]
 fn every_command_has_help_with_examples() {
@@ -88,6 +88,8 @@ fn a_cuda_card_is_refused_in_plain_words() {
     let json = rir(&["devices", "--json"]).json();
     assert!(json["cpu"]["threads"].as_u64() >= Some(1) && json["cuda_kernels"].is_array(), "{json}");
     assert_eq!(json["emulator"], cfg!(rir_emu), "{json}");
+    assert_eq!(json["kernels_hash"].as_str().map(str::len), Some(64), "{json}");
+    assert!(json["commit"].as_str().is_some_and(|commit| !commit.is_empty()), "{json}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The `rir` command as its users meet it: arguments, output, exit codes and files.
 
 mod arguments;
+mod bench;
 mod convert;
 mod flow;
 mod inspect;

@@ -2,6 +2,9 @@
 //! `kernels/emu/driver/`, set up as the test wants it.
 #![cfg(target_os = "linux")]
 
+#[cfg(all(rir_cuda, rir_emu))]
+mod bench;
+mod clock;
 // The kernels that the device launches are those of the build, so it has to have some.
 #[cfg(all(rir_cuda, rir_emu))]
 mod device;

@@ -71,6 +71,9 @@ fn folder() -> &'static Path {
         link.args(["-shared", "-Wl,-Bsymbolic", "-o"]).arg(folder.join("libcuda.so"));
         link.arg(&driver).arg(&extra).arg(EMULATOR.expect("the emulator was built"));
         succeed(link.args(["-lpthread", "-ldl"]));
+        let mut ranges = Command::new(compiler);
+        ranges.args(["-x", "c++", "-std=c++20", "-fPIC", "-shared"]).arg(source.join("nvtx.cpp"));
+        succeed(ranges.arg("-o").arg(folder.join("libnvtx3interop.so")));
         folder
     })
 }

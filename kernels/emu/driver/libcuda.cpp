@@ -6,9 +6,12 @@
 // late too. What may not be done while a stream captures is refused. What was not given back when the context is
 // released ends the process. An error that is sticky is the answer to every later call.
 //
-// Environment: RIR_STANDIN_DEVICES, _CAPABILITY (90), _DRIVER (13000), _MEMORY (bytes), _INIT and _BUSY (what cuInit
-// and the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers). Not for more than one thread at a
-// time.
+// Events tell this machine's time, of when their work was done.
+//
+// Environment: RIR_STANDIN_DEVICES, _CAPABILITY (90), _DRIVER (13000), _MEMORY and _L2 (bytes), _MULTIPROCESSORS (132),
+// _INIT and _BUSY (what cuInit and the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers). Not for
+// more than one thread at a time.
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -85,6 +88,9 @@ struct Stream;
 struct Event {
     Stream* stream = nullptr;
     bool done = true;
+    bool timed = true;
+    bool recorded = false;
+    std::chrono::steady_clock::time_point when;
 };
 struct Stream {
     std::deque<Work> queue;
@@ -247,9 +253,18 @@ EXPORT cuDeviceGetAttribute(int* value, int attribute, int) {
         case 97:
             *value = SHARED_LIMIT;
             return SUCCESS;
+        case 13:
+            *value = 1980000;
+            return SUCCESS;  // clock in kHz
         case 16:
-            *value = 132;
-            return SUCCESS;  // multiprocessors
+            *value = int(setting("MULTIPROCESSORS", 132));
+            return SUCCESS;
+        case 36:
+            *value = 2619000;
+            return SUCCESS;  // clock of the memory in kHz
+        case 38:
+            *value = int(setting("L2", 50 << 20));
+            return SUCCESS;  // L2 cache in bytes
         case 115:
             *value = 0;
             return SUCCESS;  // memory pools
@@ -332,6 +347,12 @@ EXPORT cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream* s
 EXPORT cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, Stream* stream) {
     return push(stream, [=] { return copy(reinterpret_cast<void*>(to), from, bytes, to); });
 }
+EXPORT cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Stream* stream) {
+    return push(stream, [=]() -> Result {
+        if (!inside(memory, to, bytes)) return ILLEGAL_ADDRESS;
+        return copy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes, from);
+    });
+}
 EXPORT cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, Stream* stream) {
     return push(stream, [=] { return copy(to, reinterpret_cast<void*>(from), bytes, from); });
 }
@@ -401,9 +422,10 @@ EXPORT cuGraphLaunch(Graph* exec, Stream* stream) {
 EXPORT cuGraphExecDestroy(Graph* exec) { return destroy(exec); }
 EXPORT cuGraphDestroy(Graph* graph) { return destroy(graph); }
 
-EXPORT cuEventCreate(Event** event, unsigned) {
+EXPORT cuEventCreate(Event** event, unsigned flags) {
     if (Result r = ready()) return r;
     *event = new Event;
+    (*event)->timed = (flags & 2) == 0;
     handles.insert(*event);
     return SUCCESS;
 }
@@ -412,10 +434,22 @@ EXPORT cuEventRecord(Event* event, Stream* stream) {
     if (!handles.count(event)) return INVALID_HANDLE;
     event->stream = stream;
     event->done = false;
+    event->recorded = true;
     return push(stream, [event]() -> Result {
         event->done = true;
+        event->when = std::chrono::steady_clock::now();
         return SUCCESS;
     });
+}
+// A clock that ticks every half microsecond, as the manual says of a card's.
+EXPORT cuEventElapsedTime_v2(float* milliseconds, Event* start, Event* end) {
+    if (Result r = ready()) return r;
+    if (!handles.count(start) || !handles.count(end)) return INVALID_HANDLE;
+    if (!start->timed || !end->timed || !start->recorded || !end->recorded) return INVALID_HANDLE;
+    if (!start->done || !end->done) return NOT_READY;
+    using Tick = std::chrono::duration<long long, std::ratio<1, 2000000>>;
+    *milliseconds = float(std::chrono::duration_cast<Tick>(end->when - start->when).count()) / 2000.0f;
+    return SUCCESS;
 }
 EXPORT cuEventSynchronize(Event* event) {
     if (Result r = unsafe_while_capturing()) return r;

@@ -11,7 +11,7 @@ mod normalise;
 mod state;
 mod two_stream;
 
-pub use network::of_graph;
+pub use network::{of_graph, of_node};
 
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
@@ -170,7 +170,7 @@ impl Case {
     }
 
     /// Terms of all sums of the first output together.
-    fn terms(&self) -> usize {
+    pub(super) fn terms(&self) -> usize {
         let inputs: Vec<Value> = self.inputs.iter().map(provisional).collect();
         let outputs = self.op.operation().infer(&inputs.iter().collect::<Vec<_>>());
         let elements = outputs.ok().and_then(|outputs| Some(outputs.first()?.0.elements())).unwrap_or(0);
@@ -195,6 +195,18 @@ impl Case {
     pub fn input(&self, i: usize) -> Tensor {
         let Input { shape, fill } = &self.inputs[i];
         tensor(shape, *fill, i as u32).stored(self.input_dtypes()[i])
+    }
+
+    /// As [`Case::input`], but with numbers that repeat after `period` where there are more: for inputs so large that
+    /// drawing each would take long.
+    pub fn repeated_input(&self, i: usize, period: usize) -> Tensor {
+        let Input { shape, fill } = &self.inputs[i];
+        if shape.elements() <= period {
+            return self.input(i);
+        }
+        let drawn = tensor(&Shape::from([period]), *fill, i as u32).stored(self.input_dtypes()[i]);
+        let data = drawn.data.iter().copied().cycle().take(shape.elements()).collect();
+        Tensor::new(shape.clone(), data)
     }
 }
 

@@ -10,23 +10,28 @@ use crate::ops::Op;
 pub fn of_graph(graph: &Graph, precision: Precision) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for node in &graph.nodes {
-        let case = Case {
-            op: node.op.clone(),
-            form: form(graph, node),
-            inputs: node.inputs.iter().map(|&v| input(graph, node, v)).collect(),
-            kinds: match node.op {
-                Op::Sgd(_) => graph.state.parameters.iter().map(|p| p.kind).collect(),
-                _ => Vec::new(),
-            },
-            precision,
-            kernels: None,
-            limit: Limit::Sum(graph.cost(node).flops as usize),
-        };
+        let case = of_node(graph, node, precision);
         if !cases.iter().any(|c| c.op == case.op && c.inputs == case.inputs) {
             cases.push(case);
         }
     }
     cases
+}
+
+/// The case that a node of a lowered graph is; as [`of_graph`].
+pub fn of_node(graph: &Graph, node: &Node, precision: Precision) -> Case {
+    Case {
+        op: node.op.clone(),
+        form: form(graph, node),
+        inputs: node.inputs.iter().map(|&v| input(graph, node, v)).collect(),
+        kinds: match node.op {
+            Op::Sgd(_) => graph.state.parameters.iter().map(|p| p.kind).collect(),
+            _ => Vec::new(),
+        },
+        precision,
+        kernels: None,
+        limit: Limit::Sum(graph.cost(node).flops as usize),
+    }
 }
 
 /// The layer that the shape comes from, and the first input's extents.

@@ -14,9 +14,11 @@ mod device;
 mod elementwise;
 mod normalise;
 mod optimise;
+mod sampled;
 mod two_stream;
 
 pub use device::ReferenceDevice;
+pub use sampled::sampled;
 
 use crate::graph::{DType, ParameterKind, Precision, Shape};
 use crate::ops::Op;

@@ -3,12 +3,14 @@
 //! One stream holds all work. The driver is loaded when the first card is asked for, so one program runs with and
 //! without it.
 
+mod clock;
 mod fault;
+mod functions;
 mod open;
+mod ranges;
 mod staging;
 
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
@@ -16,10 +18,13 @@ use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sy
 
 pub(super) use fault::words;
 
+use self::clock::Events;
 use self::fault::{Meaning, meaning, sentence};
+use self::functions::{Function, Module};
+use self::ranges::Ranges;
 use self::staging::Staging;
-use super::driver::{Driver, Replay};
-use super::images::{Image, Images};
+use super::driver::{Clock, Driver, Properties, Replay};
+use super::images::Images;
 use super::launch::{Address, Launch};
 use crate::error::{Error, Result};
 use crate::text::bytes as human;
@@ -39,24 +44,11 @@ pub struct CardDriver {
     allocations: HashMap<Address, usize>,
     mailboxes: Vec<Mailbox>,
     staging: Staging,
+    events: Events,
+    ranges: Option<Ranges>,
     next_graph: usize,
     /// The first error that no later call survives, in words.
     broken: Option<String>,
-}
-
-/// The image of a family, and its module once one of its kernels was asked for.
-struct Module {
-    image: Image,
-    loaded: Option<sys::CUmodule>,
-}
-
-#[derive(Clone, Copy)]
-struct Function {
-    handle: sys::CUfunction,
-    /// Bytes of its one parameter; `None`, where the driver cannot tell.
-    params: Option<usize>,
-    /// Bytes of dynamic shared memory that it was allowed.
-    dynamic_shared: u32,
 }
 
 /// Memory of this machine that kernels write.
@@ -112,6 +104,8 @@ impl CardDriver {
             allocations: HashMap::new(),
             mailboxes: Vec::new(),
             staging: Staging::default(),
+            events: Events::default(),
+            ranges: None,
             next_graph: 0,
             broken: None,
             name,
@@ -123,6 +117,15 @@ impl CardDriver {
     pub fn synchronous(mut self, yes: bool) -> Self {
         self.synchronous = yes;
         self
+    }
+
+    /// Tells the profiler that records this process, if one does, the node of every launch.
+    ///
+    /// # Errors
+    /// If this machine lacks the library that passes ranges on.
+    pub fn named(mut self) -> Result<Self> {
+        self.ranges = Some(Ranges::load()?);
+        Ok(self)
     }
 
     /// Runs `f` with the context current, unless the card has failed before.
@@ -148,75 +151,6 @@ impl CardDriver {
                 self.broken = Some(said.clone());
             }
             Error::device(said)
-        })
-    }
-
-    /// The function of a kernel, its module loaded, with as much dynamic shared memory as the launch wants.
-    fn prepare(&mut self, launch: &Launch) -> Result<Function> {
-        let known = self.functions.get(&launch.kernel).copied();
-        let mut function = match known {
-            Some(function) => function,
-            None => self.find(&launch.kernel)?,
-        };
-        let bytes = launch.params.len();
-        if let Some(expected) = function.params.filter(|&expected| expected != bytes) {
-            return Err(Error::device(format!(
-                "{}: {} passes {bytes} bytes of parameters, and the kernel takes {expected}: launch code and kernel \
-                 differ, which is a bug",
-                self.name,
-                described(launch)
-            )));
-        }
-        if launch.dynamic_shared > function.dynamic_shared {
-            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            let bytes = i32::try_from(launch.dynamic_shared).unwrap_or(i32::MAX);
-            let what = format!("give {} {bytes} bytes of shared memory", described(launch));
-            self.call(&what, None, |_| {
-                // SAFETY: the function is of a module that stays loaded as long as this driver.
-                unsafe { result::function::set_function_attribute(function.handle, attribute, bytes) }
-            })?;
-            function.dynamic_shared = launch.dynamic_shared;
-        }
-        self.functions.insert(launch.kernel.clone(), function);
-        Ok(function)
-    }
-
-    fn find(&mut self, kernel: &str) -> Result<Function> {
-        let n = self.modules.iter().position(|m| m.image.kernels.contains(&kernel)).ok_or_else(|| {
-            Error::device(format!(
-                "{}: this build holds no kernel {kernel} for the card: build rir again",
-                self.name
-            ))
-        })?;
-        let image = self.modules[n].image;
-        let module = match self.modules[n].loaded {
-            Some(module) => module,
-            None => {
-                let mut bytes = image.load()?;
-                // PTX is read up to its end as a C string.
-                bytes.push(0);
-                let what = format!("load the kernels of {}", image.family);
-                // SAFETY: the whole of a cubin, or PTX with its end marked, as nvcc wrote it.
-                let module =
-                    self.call(&what, None, |_| unsafe { result::module::load_data(bytes.as_ptr().cast()) })?;
-                self.modules[n].loaded = Some(module);
-                module
-            }
-        };
-        let symbol =
-            CString::new(kernel).map_err(|_| Error::device(format!("'{kernel}' is no kernel's name")))?;
-        let checks_params = self.checks_params;
-        self.call(&format!("find kernel {kernel}"), None, |_| {
-            // SAFETY: a module that was loaded above, and stays loaded.
-            let handle = unsafe { result::module::get_function(module, symbol)? };
-            let params = checks_params.then(|| {
-                let (mut offset, mut size) = (0, 0);
-                // SAFETY: the function was found above; both places are written before they are read.
-                unsafe {
-                    sys::cuFuncGetParamInfo(handle, 0, &raw mut offset, &raw mut size).result().map(|()| size)
-                }
-            });
-            Ok(Function { handle, params: params.transpose()?, dynamic_shared: 0 })
         })
     }
 
@@ -275,6 +209,15 @@ fn described(launch: &Launch) -> String {
 impl Driver for CardDriver {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn properties(&mut self) -> Result<Properties> {
+        let name = self.name.clone();
+        self.call("describe the card", None, |this| clock::properties(name, &this.context))
+    }
+
+    fn clock(&mut self) -> Option<&mut dyn Clock> {
+        Some(self)
     }
 
     fn free_bytes(&mut self) -> Result<Option<usize>> {
@@ -403,7 +346,10 @@ impl Driver for CardDriver {
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {
         let function = self.prepare(launch)?;
-        self.enqueue(launch, function)?;
+        let open = self.ranges.as_ref().map(|ranges| ranges.open(&described(launch)));
+        let queued = self.enqueue(launch, function);
+        drop(open);
+        queued?;
         if self.synchronous {
             self.call("wait for a launch", Some(launch), |this| this.stream.synchronize())?;
         }
@@ -469,6 +415,7 @@ impl Drop for CardDriver {
         // SAFETY: the context is current and the stream idle; each is this driver's own and given back once.
         unsafe {
             self.staging.close();
+            self.events.close();
             for mailbox in &self.mailboxes {
                 let memory =
                     std::ptr::with_exposed_provenance_mut(usize::try_from(mailbox.address.0).unwrap_or(0));

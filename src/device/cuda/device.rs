@@ -4,9 +4,10 @@ use super::Kernels;
 use super::driver::{Driver, Replay};
 use super::feed::{Fed, Report};
 use super::launch::{self, Address, Launch, Memory, Site, View, optimise, step};
+use super::timing;
 use crate::data::{Augment, Images, Normaliser};
 use crate::device::values::{decode, encode, expect_length};
-use crate::device::{Device, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
+use crate::device::{Device, FedStep, Feed, Pace, PlanId, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Node, Plan, Precision, Region, Role, Segment, StateLayout, ValueId};
 use crate::ops::{Conv2d, Op};
@@ -152,6 +153,14 @@ impl CudaDevice {
         self.memory.state(region, index, elements * self.precision.master().size())
     }
 
+    /// What an update reads, for a step that is not drawn from a set.
+    fn write_inputs(&mut self, inputs: &StepInputs) -> Result<()> {
+        let learning_rate = inputs.learning_rate as f32;
+        let zero = <step::StepInputs as bytemuck::Zeroable>::zeroed();
+        let inputs = step::StepInputs { learning_rate, ..zero };
+        self.driver.upload(self.memory.step, bytemuck::bytes_of(&inputs))
+    }
+
     /// The launches of a whole training step: the batch, the gradients, the report, the update.
     fn launches_of_step(&self, id: PlanId, samples: View) -> Result<Vec<Launch>> {
         let fed = self.fed.as_ref().ok_or_else(|| Error::device("no training set was put on the card"))?;
@@ -284,17 +293,24 @@ impl Device for CudaDevice {
     }
 
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> Result<()> {
-        let loaded = self.plans[id.0].as_ref().expect("a plan is not used after it is unloaded");
         if segment == Segment::Update {
-            let learning_rate = inputs.learning_rate as f32;
-            let zero = <step::StepInputs as bytemuck::Zeroable>::zeroed();
-            let inputs = step::StepInputs { learning_rate, ..zero };
-            self.driver.upload(self.memory.step, bytemuck::bytes_of(&inputs))?;
+            self.write_inputs(inputs)?;
         }
+        let loaded = self.plans[id.0].as_ref().expect("a plan is not used after it is unloaded");
         for launch in loaded.launches[loaded.plan.segment(segment)].iter().flatten() {
             self.driver.launch(launch)?;
         }
         Ok(())
+    }
+
+    fn time(&mut self, id: PlanId, inputs: &StepInputs, pace: Pace) -> Result<Vec<f64>> {
+        self.write_inputs(inputs)?;
+        let launches = self.launches(id);
+        timing::time(self.driver.as_mut(), &launches, self.options.graph, pace)
+    }
+
+    fn launches(&self, id: PlanId) -> Vec<Launch> {
+        self.loaded(id).launches.iter().flatten().cloned().collect()
     }
 
     fn scratch(&self) -> fn(&Graph, &Node) -> usize {

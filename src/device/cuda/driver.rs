@@ -7,12 +7,76 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Replay(pub usize);
 
+/// A moment in the stream of work; see [`Clock`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(pub(super) usize);
+
+/// What a card is, for records of measurements; `None` where nobody tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Properties {
+    /// As [`Driver::name`].
+    pub name: String,
+    /// The release of CUDA that the driver was made for, such as `CUDA 13.0`.
+    pub driver: Option<String>,
+    /// Multiprocessors.
+    pub sm_count: Option<u32>,
+    /// The L2 cache.
+    pub l2_bytes: Option<u64>,
+    /// All memory of the card.
+    pub memory_bytes: Option<u64>,
+    /// The highest clock of the multiprocessors.
+    pub clock_khz: Option<u32>,
+    /// The highest clock of the memory.
+    pub memory_clock_khz: Option<u32>,
+}
+
+/// The card's own clock, and the copy that it is held to.
+///
+/// Between two marks lies what was queued between them: not the host's time, as long as the host queues faster than the
+/// card works.
+pub trait Clock {
+    /// Queues a mark, which takes the time when all work queued before it is done.
+    ///
+    /// # Errors
+    /// If the card failed.
+    fn mark(&mut self) -> Result<Mark>;
+
+    /// Waits for `to`, and says how many seconds after `from` it was. The card's clock ticks about every half
+    /// microsecond.
+    ///
+    /// # Errors
+    /// If the card or a kernel failed.
+    fn between(&mut self, from: Mark, to: Mark) -> Result<f64>;
+
+    /// Makes room for new marks: those taken before are not asked for again.
+    fn forget(&mut self);
+
+    /// Queues a copy within the card's memory, as its driver makes it.
+    ///
+    /// # Errors
+    /// If either end is no memory of this driver, or the card failed.
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<()>;
+}
+
 /// One stream of work, in order, and the memory it works on.
 ///
 /// Uploads, fills, launches and replays are queued and return at once; an error may show at a later call.
 pub trait Driver {
     /// For people, such as `cuda:0 (NVIDIA H100 80GB HBM3)`.
     fn name(&self) -> String;
+
+    /// What the card is.
+    ///
+    /// # Errors
+    /// If the card failed.
+    fn properties(&mut self) -> Result<Properties> {
+        Ok(Properties { name: self.name(), ..Properties::default() })
+    }
+
+    /// The card's clock, where there is one: the emulator has none.
+    fn clock(&mut self) -> Option<&mut dyn Clock> {
+        None
+    }
 
     /// Bytes of the card's memory that are free; `None` where nobody counts them.
     ///

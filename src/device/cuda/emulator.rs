@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::driver::{Driver, Replay};
 use super::launch::{Address, Launch};
@@ -81,6 +82,10 @@ impl std::ops::AddAssign for Counters {
     }
 }
 
+/// Launches of each kernel, and what they moved, by its name: shared by a driver and who reads it while a device owns
+/// that.
+pub type Ledger = Arc<Mutex<BTreeMap<String, (u64, Counters)>>>;
+
 type LaunchFunction =
     unsafe extern "C" fn(*const EmuLaunch, *mut Counters, *mut c_char, usize, *mut u64) -> i32;
 
@@ -124,6 +129,7 @@ pub struct EmulatorDriver {
     launches: u64,
     seed: u64,
     counters: Option<Counters>,
+    ledger: Option<Ledger>,
 }
 
 impl EmulatorDriver {
@@ -152,12 +158,18 @@ impl EmulatorDriver {
             launches: 0,
             seed,
             counters: None,
+            ledger: None,
         }
     }
 
     /// Counts traffic from here on, which is slower.
     pub fn count(&mut self) {
         self.counters = Some(Counters::default());
+    }
+
+    /// Counts traffic from here on, kernel by kernel, into `ledger`.
+    pub fn count_into(&mut self, ledger: Ledger) {
+        self.ledger = Some(ledger);
     }
 
     /// What was counted.
@@ -298,7 +310,7 @@ impl Driver for EmulatorDriver {
             tensors: tensors.as_ptr(),
             tensor_count: tensors.len(),
             seed: mixed(self.seed ^ mixed(self.launches)),
-            counters: self.counters.is_some().into(),
+            counters: (self.counters.is_some() || self.ledger.is_some()).into(),
             padding: 0,
         };
         self.launches += 1;
@@ -310,6 +322,13 @@ impl Driver for EmulatorDriver {
         let failed =
             unsafe { function(&request, &mut counters, message.as_mut_ptr(), message.len(), &mut site) != 0 };
         if let Some(total) = &mut self.counters {
+            *total += counters;
+        }
+        if let Some(ledger) = &self.ledger {
+            // A thread that panicked while it held the ledger left whole numbers in it.
+            let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            let (launches, total) = ledger.entry(launch.kernel.clone()).or_default();
+            *launches += 1;
             *total += counters;
         }
         if !failed {

@@ -10,6 +10,7 @@ pub mod images;
 pub mod kernels;
 pub mod launch;
 pub mod probe;
+pub mod timing;
 
 pub use card::CardDriver;
 pub use device::{CudaDevice, Options};

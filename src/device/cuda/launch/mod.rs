@@ -13,6 +13,7 @@ pub mod join;
 mod mma;
 pub mod optimise;
 pub mod pass;
+pub mod rates;
 pub mod shortcut;
 pub mod step;
 pub mod two_stream;
