@@ -8,7 +8,7 @@
 //
 // multiply_matrices counts WARPS * rounds * A * B * 16 * 8 * 16 * 2 FLOP, multiply_add threads * rounds * SUMS * 2.
 
-#include "rates_mma.cuh"
+#include "ptx.cuh"
 
 constexpr uint32_t THREADS = 256;
 constexpr int UNROLL = 4;

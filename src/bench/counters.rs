@@ -52,6 +52,7 @@ impl Counted {
             ("shared", human(c.shared_read_bytes + c.shared_written_bytes)),
             ("conflicts", grouped(self.bank_conflicts)),
             ("barriers", grouped(c.barriers)),
+            ("matrix", grouped(c.matrix_instructions)),
             ("bytes/FLOP", self.bytes_per_flop.map_or_else(|| "-".into(), |ratio| format!("{ratio:.3}"))),
         ]
     }

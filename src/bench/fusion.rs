@@ -11,13 +11,15 @@ use crate::graph::Fusions;
 use crate::ops::Cost;
 
 /// The rewrites of a training step, by name. One more switch does not compile until it is here.
-fn switches() -> [(&'static str, Fusions); 4] {
-    let Fusions { identity: _, statistics: _, update: _, addend: _, epilogue: _ } = Fusions::ALL;
+fn switches() -> [(&'static str, Fusions); 5] {
+    let Fusions { identity: _, statistics: _, update: _, addend: _, reductions: _, epilogue: _ } =
+        Fusions::ALL;
     [
         ("identity", Fusions { identity: false, ..Fusions::ALL }),
         ("statistics", Fusions { statistics: false, ..Fusions::ALL }),
         ("update", Fusions { update: false, ..Fusions::ALL }),
         ("addend", Fusions { addend: false, ..Fusions::ALL }),
+        ("reductions", Fusions { reductions: false, ..Fusions::ALL }),
     ]
 }
 

@@ -8,6 +8,7 @@ use super::{Bench, Network, tables};
 use crate::check::{Case, OPERATIONS};
 use crate::device::cuda::{Kernels, kernels};
 use crate::error::{Error, Result, unknown};
+use crate::graph::{DType, Role};
 
 /// The sites of one operation.
 ///
@@ -28,9 +29,14 @@ pub fn sites(network: &Network, operation: &str, filter: Option<&str>) -> Result
     chosen(sites, filter)
 }
 
+/// How a case stores what its kernels read first.
+fn activations(case: &Case) -> DType {
+    case.precision.dtype(Role::Activation)
+}
+
 /// A case in each form of its kernels, the simplest first; alone, where there is no choice.
 pub fn rungs(case: &Case, has_forms: bool) -> Vec<Case> {
-    match kernels::forms(&case.op) {
+    match kernels::forms(&case.op, activations(case)) {
         forms if has_forms && forms.len() > 1 => {
             forms.iter().map(|&form| Case { kernels: Some(form), ..case.clone() }).collect()
         }
@@ -73,7 +79,7 @@ pub fn ladder(
 
 /// Whether a form was asked for, where one was.
 pub(super) fn wanted(asked: Option<Kernels>, case: &Case) -> bool {
-    asked.is_none_or(|asked| case.kernels.is_none_or(|form| asked.of(&case.op) == form))
+    asked.is_none_or(|asked| case.kernels.is_none_or(|form| asked.of(&case.op, activations(case)) == form))
 }
 
 /// A row with what it gained over the rung below.

@@ -306,7 +306,7 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Checked> {
             for (b, branch) in branches.chunks(2).enumerate() {
                 let sums = [stored, branch[0], branch[1]];
                 let sums = evaluate(&crate::ops::BatchNormReduce.into(), &sums, &context);
-                want.splice(1 + 2 * b..3 + 2 * b, sums);
+                want.splice(1 + 2 * b..3 + 2 * b, sums.into_iter().map(Some));
             }
             rules[1..].fill(Limit::Sum(stored.shape.rows()));
         }

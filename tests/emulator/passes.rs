@@ -116,7 +116,7 @@ fn update(outer: Outer) -> Op {
 #[test]
 #[cfg_attr(rir_emu_sanitized, ignore = "with sanitizers the emulator does not see every access")]
 fn a_fused_pass_moves_each_element_once_in_whole_sectors() {
-    let backward = |projected| -> Op { TwoStreamBackward { projected }.into() };
+    let backward = |projected| -> Op { TwoStreamBackward { projected, masked: true }.into() };
     // Tensors that are read and written, and the per-channel vectors that a thread reads.
     let cases: [(Op, Vec<Kind>, [u64; 3]); 5] = [
         (update(Outer::None), NORM.to_vec(), [1, 1, 4]),
@@ -149,8 +149,11 @@ pub fn any_number_of_rows_a_thread_gives_the_same_bits() {
         (update(Outer::Identity), [&NORM[..], &[Z]].concat()),
         (update(subsampled), [&NORM[..], &[Tensor([2, 16, 16, 48])]].concat()),
         (update(Outer::Projection), [NORM, NORM].concat()),
-        (TwoStreamBackward { projected: false }.into(), [&[Z, Mask][..], &GRADIENT].concat()),
-        (TwoStreamBackward { projected: true }.into(), [&[Z, Mask][..], &GRADIENT, &GRADIENT].concat()),
+        (TwoStreamBackward { projected: false, masked: true }.into(), [&[Z, Mask][..], &GRADIENT].concat()),
+        (
+            TwoStreamBackward { projected: true, masked: true }.into(),
+            [&[Z, Mask][..], &GRADIENT, &GRADIENT].concat(),
+        ),
         (BatchNorm.into(), NORM.to_vec()),
         (BatchNormBackward.into(), [&[Z], &GRADIENT[..]].concat()),
         (ScaleShift.into(), vec![Z, Statistics]),
@@ -215,7 +218,7 @@ pub fn a_large_mean_cancels_nothing() {
             (BatchNorm.into(), norm().to_vec()),
             (update(Outer::None), norm().to_vec()),
             (BatchNormBackward.into(), gradient()),
-            (TwoStreamBackward { projected: false }.into(), masked),
+            (TwoStreamBackward { projected: false, masked: true }.into(), masked),
         ];
         for (op, inputs) in cases {
             let form = format!("c{channels}-far");

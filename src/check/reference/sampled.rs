@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::Tensor;
-use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, Op};
+use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue, Op};
 
 /// The elements at these offsets of the first output, in f64, not yet rounded; `None` where `op` is no convolution.
 ///
@@ -86,10 +86,14 @@ fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor], offset: usize) -> f64 {
             }
         }
     }
-    match op.addend {
+    let dx = match op.addend {
         Addend::None => dx,
         Addend::Tensor => dx + inputs[2].data[offset],
         Addend::Masked => dx + inputs[2].data[offset] * inputs[3].data[offset],
+    };
+    match op.epilogue {
+        GradEpilogue::None => dx,
+        GradEpilogue::Relu { .. } => dx * inputs[op.first_of_epilogue()].data[offset],
     }
 }
 
