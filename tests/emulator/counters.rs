@@ -6,7 +6,7 @@ use rir::device::cuda::driver::Driver;
 use rir::device::cuda::emulator::{Counters, EmulatorDriver};
 use rir::device::cuda::launch::{Address, Memory, Site, View, launches, scratch};
 use rir::graph::{Graph, Precision, Role, Shape, lower, plan};
-use rir::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
+use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
 
 /// Runs one operation on zeros and counts.
 fn count(op: Op, shapes: [[usize; 4]; 2], precision: Precision, kernels: Kernels) -> Counters {
