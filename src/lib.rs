@@ -103,6 +103,7 @@ pub mod ops;
 pub mod optim;
 pub mod predict;
 pub mod random;
+pub mod savings;
 pub mod text;
 pub mod trace;
 pub mod train;

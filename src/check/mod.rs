@@ -59,6 +59,7 @@ every_operation! {
     SoftmaxCrossEntropyBackward "softmax_cross_entropy_backward",
     Reshape "reshape",
     Cast "cast",
+    ShadowWeights "shadow_weights",
     Fill "fill",
     Sgd "sgd",
 }

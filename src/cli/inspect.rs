@@ -5,15 +5,15 @@ use rir::device::Device;
 use rir::device::cpu::CpuDevice;
 use rir::error::{Error, Result};
 use rir::graph::dot::dot;
-use rir::graph::{Fusions, Graph, Plan, Precision, differentiate, fuse, lower, plan};
+use rir::graph::{Fusions, Graph, Plan, Precision, fuse, lower, plan};
 use rir::nn::table::Table;
 use rir::nn::{Description, Options, Purpose, build, toml};
-use rir::ops::Sgd;
+use rir::savings::{launches, savings, training_step};
 use serde_json::json;
 
 use super::model::{Changes, Model};
 use super::output::Output;
-use super::setup::at_least_one;
+use super::setup::{Fusion, at_least_one};
 
 /// Show a network: its layers and costs, or its graph at any stage
 #[derive(clap::Args)]
@@ -22,6 +22,8 @@ use super::setup::at_least_one;
   rir inspect rir-18-wide --classes 100 --projection pad
   rir inspect rir-32 --toml > mine.toml          a network to edit; then: rir train --model mine.toml
   rir inspect rir-32 --graph fused --batch 128   the training step as the device runs it
+  rir inspect rir-18-wide --fusion --batch 128   what fusion saves, layer by layer and switch by switch
+  rir inspect rir-32 --graph fused --fuse none,identity
   rir inspect rir-32 --graph plan --batch 128    where every tensor lies, and how long
   rir inspect rir-32 --graph eval --dot | dot -Tsvg > rir-32.svg
   rir inspect runs/rir-32                        the network that a run trained
@@ -46,6 +48,9 @@ pub struct Args {
     /// Show the graph at this stage in place of the layers
     #[arg(long, value_name = "STAGE")]
     graph: Option<Stage>,
+    /// Show what fusion saves of a training step: nodes, launches of CUDA kernels, and bytes
+    #[arg(long, conflicts_with_all = ["graph", "dot", "toml"])]
+    fusion: bool,
     /// Print the graph in Graphviz's language (by default that of the forward pass)
     #[arg(long, conflicts_with_all = ["json", "toml"])]
     dot: bool,
@@ -61,12 +66,14 @@ pub struct Args {
     /// Height and width of an image [default: 32x32, or the checkpoint's]
     #[arg(long, value_name = "HxW", value_parser = extents)]
     image: Option<[usize; 2]>,
-    /// Images of a batch, for --graph
+    /// Images of a batch, for --graph and --fusion
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     batch: usize,
-    /// The arithmetic, for --graph from lowered on: f32, bf16 or f64
+    /// The arithmetic, for --fusion, and for --graph from lowered on: f32, bf16 or f64
     #[arg(long, value_name = "P", default_value_t = Precision::F32)]
     precision: Precision,
+    #[command(flatten)]
+    fusions: Fusion,
     #[command(flatten)]
     changes: Changes,
 }
@@ -104,6 +111,12 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     if args.toml {
         return out.print(toml::write(&description)?);
     }
+    let (precision, fusions) = (args.precision, args.fusions.fusions());
+    if args.fusion {
+        let options = Options::new(Purpose::Train, args.batch, image, classes);
+        let saved = savings(&description, &options, precision, fusions)?;
+        return if args.json { out.json(&saved) } else { out.print(saved) };
+    }
     let stage = match args.graph {
         None if args.dot => Some(Stage::Forward),
         stage => stage,
@@ -111,13 +124,16 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let Some(stage) = stage else {
         return layers(&args, &description, image, classes, out);
     };
-    let shown = show(stage, &description, args.precision, |purpose| {
+    let shown = show(stage, &description, precision, fusions, |purpose| {
         Options::new(purpose, args.batch, image, classes)
     })?;
     match (shown, args.dot, args.json) {
         (Shown::Graph(graph), true, _) => out.print(dot(&graph)),
         (Shown::Plan(plan), true, _) => out.print(dot(&plan.graph)),
-        (Shown::Graph(graph), _, true) => out.json(&json!({ "nodes": graph.rows() })),
+        (Shown::Graph(graph), _, true) => {
+            let launches = total_launches(stage, &graph, precision)?;
+            out.json(&json!({ "nodes": graph.rows(), "launches": launches }))
+        }
         (Shown::Plan(plan), _, true) => out.json(&json!({
             "tensors": plan.rows(),
             "nodes": plan.graph.rows(),
@@ -125,7 +141,14 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
             "unshared_bytes": plan.unshared_bytes,
             "live_bytes": plan.live_bytes,
         })),
-        (Shown::Graph(graph), ..) => out.print(graph),
+        (Shown::Graph(graph), ..) => {
+            let launches = total_launches(stage, &graph, precision)?;
+            out.print(graph)?;
+            match launches {
+                Some(launches) => out.line(format_args!("{launches} launches of CUDA kernels")),
+                None => Ok(()),
+            }
+        }
         (Shown::Plan(plan), ..) => out.print(plan),
     }
 }
@@ -158,24 +181,30 @@ fn layers(
     out.print(table)
 }
 
+/// Launches of CUDA kernels, of a graph that is lowered.
+fn total_launches(stage: Stage, graph: &Graph, precision: Precision) -> Result<Option<usize>> {
+    match stage {
+        Stage::Forward | Stage::Train => Ok(None),
+        _ => Ok(launches(graph, precision)?.map(|launches| launches.iter().sum())),
+    }
+}
+
 /// The graph or plan of a stage.
 fn show(
     stage: Stage,
     description: &Description,
     precision: Precision,
+    fusions: Fusions,
     options: impl Fn(Purpose) -> Options,
 ) -> Result<Shown> {
     if stage == Stage::Eval {
         let graph = lower(&build(description, &options(Purpose::Evaluate))?, precision)?;
-        return fuse(graph, Fusions::ALL).map(Shown::Graph);
+        return fuse(graph, fusions).map(Shown::Graph);
     }
-    let graph = build(description, &options(Purpose::Train))?;
     if stage == Stage::Forward {
-        return Ok(Shown::Graph(graph));
+        return build(description, &options(Purpose::Train)).map(Shown::Graph);
     }
-    let loss = graph.result("loss").ok_or_else(|| Error::model("the network has no loss"))?;
-    let mut graph = differentiate(graph, loss)?;
-    graph.sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true })?;
+    let graph = training_step(description, &options(Purpose::Train))?;
     if stage == Stage::Train {
         return Ok(Shown::Graph(graph));
     }
@@ -183,7 +212,7 @@ fn show(
     if stage == Stage::Lowered {
         return Ok(Shown::Graph(graph));
     }
-    let graph = fuse(graph, Fusions::ALL)?;
+    let graph = fuse(graph, fusions)?;
     if stage == Stage::Fused {
         return Ok(Shown::Graph(graph));
     }

@@ -59,6 +59,30 @@ impl Machine {
     }
 }
 
+/// Flags of the commands that fuse operations.
+#[derive(clap::Args)]
+pub struct Fusion {
+    /// Which operations are fused: identity, statistics, update, addend, reductions, together, epilogue, fold-identity;
+    /// a '-' before a name leaves it out, none before the names makes no other [default: all, which is without
+    /// fold-identity]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    fuse: Option<Fusions>,
+    /// Run every operation by itself, as the network is written
+    #[arg(long, conflicts_with = "fuse")]
+    no_fuse: bool,
+}
+
+impl Fusion {
+    /// What was asked for, if anything was.
+    pub fn asked(&self) -> Option<Fusions> {
+        if self.no_fuse { Some(Fusions::NONE) } else { self.fuse }
+    }
+    /// What was asked for, or all.
+    pub fn fusions(&self) -> Fusions {
+        self.asked().unwrap_or(Fusions::ALL)
+    }
+}
+
 /// A device, and how it runs kernels.
 #[derive(Clone, Copy)]
 pub struct Target {

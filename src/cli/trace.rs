@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use rir::error::{Error, Result};
-use rir::graph::{Fusions, Precision};
+use rir::graph::Precision;
 use rir::trace::{Batch, Options, check_output, save, trace};
 
 use super::output::Output;
-use super::setup::{Machine, Trained};
+use super::setup::{Fusion, Machine, Trained};
 
 /// Run one batch and write every layer's output, and every gradient, for comparison with another program
 #[derive(clap::Args)]
@@ -37,9 +37,8 @@ pub struct Args {
     /// f64, which the cpu alone computes in, f32 or bf16
     #[arg(long, value_name = "P", default_value_t = Precision::F64)]
     precision: Precision,
-    /// Run every operation by itself, as the network is written
-    #[arg(long)]
-    no_fuse: bool,
+    #[command(flatten)]
+    fusion: Fusion,
     #[command(flatten)]
     machine: Machine,
 }
@@ -50,8 +49,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     check_output(&args.output, &[&args.input, &path])?;
     let bytes = std::fs::read(&args.input).map_err(|e| Error::io("read", &args.input, &e))?;
     let batch = Batch::from_bytes(&bytes).map_err(|e| e.at(args.input.display()))?;
-    let fusions = if args.no_fuse { Fusions::NONE } else { Fusions::ALL };
-    let options = Options { train: args.train, precision: args.precision, fusions };
+    let options = Options { train: args.train, precision: args.precision, fusions: args.fusion.fusions() };
     let traced = trace(&checkpoint, &batch, &options, |layout, precision| device.open(layout, precision))?;
     save(&args.output, &traced, args.precision)?;
     let loss = traced.iter().find(|t| t.name == "loss").and_then(|t| t.data.first());

@@ -15,7 +15,7 @@ use rir::train::{
 
 use super::model::{self, Changes};
 use super::output::Output;
-use super::setup::{Machine, Trained, open_data};
+use super::setup::{Fusion, Machine, Trained, open_data};
 
 /// Train a network, or continue a run
 #[derive(clap::Args)]
@@ -92,9 +92,8 @@ pub struct Args {
     /// Save at least this often inside an epoch [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     checkpoint_every: Option<Duration>,
-    /// Run every operation by itself, as the network is written
-    #[arg(long)]
-    no_fuse: bool,
+    #[command(flatten)]
+    fusion: Fusion,
     /// No progress on stderr
     #[arg(long, short)]
     quiet: bool,
@@ -158,7 +157,7 @@ fn options(args: Args) -> Result<TrainOptions> {
             .or(config.as_ref().and_then(|c| c.weights.as_ref()).map(|w| (&w.file).into())),
         length: length.or(config.as_ref().map(|c| c.length)),
         precision: args.precision.or(config.as_ref().map(|c| c.precision)),
-        fuse: if args.no_fuse { Some(false) } else { config.as_ref().map(|c| c.fuse) },
+        fuse: args.fusion.asked().or(config.as_ref().map(|c| c.fuse)),
         seed: args.seed.or(config.as_ref().map(|c| c.seed)),
         subset: args.subset.or(config.as_ref().and_then(|c| c.subset)),
         val_split: args.val_split.or(config.as_ref().and_then(|c| c.val_split)),

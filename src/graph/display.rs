@@ -12,6 +12,8 @@ use crate::text::{Align, bytes, columns, grouped, millions};
 
 /// Inputs of a node that a line shows before it counts the rest.
 const SHOWN_INPUTS: usize = 7;
+/// Numbers of a list of attributes that it shows.
+const SHOWN_NUMBERS: usize = 4;
 
 /// A value as an output of a node, or as a tensor of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -173,6 +175,7 @@ pub(super) fn attributes(debug: &str) -> String {
         match (value, shape) {
             ("0" | "0.0" | "false" | "None" | "", _) => {}
             ("true", _) => parts.push(name.replace('_', "-")),
+            _ if value.starts_with('[') => parts.extend(list(name, value)),
             (_, Some(extents)) => parts.push(format!("{name} [{}]", extents.replace(',', ""))),
             _ if value.contains('{') => {
                 let inner = attributes(value);
@@ -186,6 +189,16 @@ pub(super) fn attributes(debug: &str) -> String {
         }
     }
     parts.join(", ")
+}
+
+/// The first numbers of a list; nothing where all are zero.
+fn list(name: &str, value: &str) -> Option<String> {
+    let numbers: Vec<&str> = value.trim_matches(['[', ']']).split(',').map(str::trim).collect();
+    let shown = &numbers[..numbers.len().min(SHOWN_NUMBERS)];
+    let rest = numbers.len() - shown.len();
+    let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    let any = numbers.iter().any(|number| *number != "0");
+    any.then(|| format!("{name} {}{more}", shown.join(" ")))
 }
 
 /// Splits at the commas that no bracket encloses.

@@ -18,6 +18,7 @@
 //! | [`Linear`] | `linear.rs` | [`LinearDataGrad`], [`LinearWeightGrad`], [`BiasGrad`] |
 //! | [`SoftmaxCrossEntropy`] | `softmax_cross_entropy.rs` | [`SoftmaxCrossEntropyBackward`] |
 //! | [`Reshape`], [`Cast`], [`Fill`] | `layout.rs` | themselves |
+//! | [`ShadowWeights`] | `shadow_weights.rs` | none needed: fusion makes it |
 //! | [`Sgd`] with L2 | `sgd.rs` | changes the State |
 
 pub mod add;
@@ -29,6 +30,7 @@ pub mod linear;
 pub mod pool;
 pub mod relu;
 pub mod sgd;
+pub mod shadow_weights;
 pub mod shortcut;
 pub mod softmax_cross_entropy;
 pub mod two_stream;
@@ -42,6 +44,7 @@ pub use linear::{BiasGrad, Linear, LinearDataGrad, LinearWeightGrad};
 pub use pool::{GlobalAvgPool, GlobalAvgPoolBackward};
 pub use relu::{Relu, ReluBackward};
 pub use sgd::Sgd;
+pub use shadow_weights::ShadowWeights;
 pub use shortcut::{Shortcut, ShortcutBackward};
 pub use softmax_cross_entropy::{SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward};
 pub use two_stream::{Outer, TwoStreamBackward, TwoStreamReduce, TwoStreamUpdate};
@@ -157,7 +160,7 @@ operations! {
     GlobalAvgPool, GlobalAvgPoolBackward,
     Linear, LinearDataGrad, LinearWeightGrad, BiasGrad,
     SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward,
-    Reshape, Cast, Fill,
+    Reshape, Cast, ShadowWeights, Fill,
     Sgd,
 }
 

@@ -36,8 +36,8 @@ pub struct Config {
     pub device: String,
     /// The arithmetic.
     pub precision: Precision,
-    /// Whether plans are fused.
-    pub fuse: bool,
+    /// Which operations are fused.
+    pub fuse: Fusions,
     /// The seed of weights, orders, augmentation and splits.
     pub seed: u64,
     /// How many training images, the same number of each class; all without it.
@@ -77,7 +77,7 @@ impl Config {
             image: options.image.unwrap_or(DEFAULT_IMAGE),
             device: options.device.clone().unwrap_or_else(|| DEFAULT_DEVICE.into()),
             precision: options.precision.unwrap_or(Precision::F32),
-            fuse: options.fuse.unwrap_or(true),
+            fuse: options.fuse.unwrap_or(Fusions::ALL),
             seed: options.seed.unwrap_or(0),
             subset: options.subset,
             val_split: options.val_split,
@@ -126,11 +126,6 @@ impl Config {
     /// Images that are evaluated at once.
     pub fn evaluation_batch(&self) -> usize {
         self.recipe.batch_size.clamp(100, 500)
-    }
-
-    /// Which operations are fused.
-    pub fn fusions(&self) -> Fusions {
-        if self.fuse { Fusions::ALL } else { Fusions::NONE }
     }
 
     /// Steps of the whole run, where an epoch has `steps_per_epoch`.

@@ -10,7 +10,7 @@ use crate::data::Loaded;
 use crate::data::split::Share;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{Precision, StateLayout};
+use crate::graph::{Fusions, Precision, StateLayout};
 use crate::nn::Description;
 use crate::optim::Recipe;
 
@@ -63,8 +63,8 @@ pub struct TrainOptions {
     pub device: Option<String>,
     /// The arithmetic.
     pub precision: Option<Precision>,
-    /// Whether plans are fused.
-    pub fuse: Option<bool>,
+    /// Which operations are fused.
+    pub fuse: Option<Fusions>,
     /// The seed of weights, orders, augmentation and splits.
     pub seed: Option<u64>,
     /// So many training images, the same number of each class.

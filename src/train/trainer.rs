@@ -193,7 +193,7 @@ fn open_session(config: &Config, data: &Prepared, environment: &Environment<'_>)
         image: data.image(),
         classes: data.classes.len(),
         precision: config.precision,
-        fusions: config.fusions(),
+        fusions: config.fuse,
         sgd: config.recipe.sgd(),
         label_smoothing: config.recipe.label_smoothing,
     };

@@ -1,7 +1,7 @@
 //! An interrupted and resumed run is the uninterrupted one, bit for bit.
 
 use rir::data::split::Share;
-use rir::graph::Precision;
+use rir::graph::{Fusions, Precision};
 use rir::train::{Stop, Stopped, TrainOptions};
 
 use crate::tiny::{STEPS, STEPS_PER_EPOCH, assert_same, metrics, options, resume, run};
@@ -62,7 +62,7 @@ fn stopped_between_two_lines_of_the_metrics() {
 
 #[test]
 fn stopped_in_bf16_and_without_fusion() {
-    let change = |o| TrainOptions { precision: Some(Precision::Bf16), fuse: Some(false), ..o };
+    let change = |o| TrainOptions { precision: Some(Precision::Bf16), fuse: Some(Fusions::NONE), ..o };
     interrupted_equals_uninterrupted(change, &[5, 11]);
 }
 

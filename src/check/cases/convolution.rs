@@ -2,7 +2,7 @@
 
 use super::{Fill, Row, activation};
 use crate::graph::Shape;
-use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue};
+use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue, ShadowWeights};
 
 /// A convolution's extents: image, filters, filter size, stride, padding.
 struct Geometry {
@@ -125,7 +125,22 @@ impl Geometry {
     }
 }
 
-/// Conv2d, Conv2dDataGrad and Conv2dWeightGrad.
+/// The filters of several layers together, with and without E.
+fn shadow_weights() -> Vec<Row> {
+    let filters: [[usize; 4]; 5] =
+        [[10, 3, 3, 3], [12, 3, 3, 12], [33, 1, 1, 20], [3, 5, 5, 7], [8, 3, 3, 16]];
+    let forms = [("plain", [0; 5]), ("identity", [2, 6, 20, 0, 8]), ("identity-all", [3, 12, 10, 3, 1])];
+    let row = |(form, identities): (&str, [usize; 5])| {
+        Row::new(ShadowWeights { identities: identities.to_vec() }, form, filters.map(Shape::from))
+    };
+    // More than one launch takes.
+    let many = ShadowWeights { identities: vec![1; 70] };
+    let many =
+        (0..70).fold(Row::new(many, "many", []), |row, i| row.with([1 + i % 3, 3, 3, 2], Fill::Normal));
+    forms.map(row).into_iter().chain([many]).collect()
+}
+
+/// Conv2d, Conv2dDataGrad, Conv2dWeightGrad and ShadowWeights.
 pub(super) fn rows() -> Vec<Row> {
     let scaled = |outer, relu| Epilogue::ScaleShift { outer, relu };
     let epilogues = [
@@ -136,7 +151,7 @@ pub(super) fn rows() -> Vec<Row> {
         scaled(true, false),
         scaled(true, true),
     ];
-    let mut rows = Vec::new();
+    let mut rows = shadow_weights();
     for geometry in &GEOMETRIES {
         for identity in geometry.identities() {
             rows.extend(epilogues.map(|epilogue| geometry.forward(identity, epilogue)));

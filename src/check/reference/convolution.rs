@@ -5,7 +5,7 @@ use super::normalise::{scale_shift, statistics};
 use super::two_stream::reductions;
 use super::{Context, Tensor};
 use crate::graph::{Role, Shape};
-use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue};
+use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue, ShadowWeights};
 
 /// Visits every pair of an input element and a filter element that meet, with the output element they add to, as
 /// offsets in memory: `x[n, p*stride + r - pad, q*stride + s - pad, c]`, `w[k, r, s, c]`, `z[n, p, q, k]`.
@@ -98,6 +98,17 @@ pub(super) fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor], context: &Conte
             [vec![g], reductions(&stored, &rest[1..])].concat()
         }
     }
+}
+
+/// Every filter, plus E where it has one.
+pub(super) fn shadow_weights(op: &ShadowWeights, filters: &[&Tensor]) -> Vec<Tensor> {
+    let shadow = |(w, &identity): (&&Tensor, &usize)| match w.shape.dims4() {
+        Some([_, rows, _, _]) => {
+            effective_filter(&Conv2d { pad: rows / 2, identity, ..Conv2d::default() }, w)
+        }
+        None => (*w).clone(),
+    };
+    filters.iter().zip(&op.identities).map(shadow).collect()
 }
 
 /// `dw`: E is constant.

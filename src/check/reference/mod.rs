@@ -161,6 +161,7 @@ pub fn evaluate(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tenso
         }
         Op::Reshape(op) => vec![Tensor::new(op.shape.clone(), x[0].data.clone())],
         Op::Cast(_) => vec![x[0].clone()],
+        Op::ShadowWeights(op) => convolution::shadow_weights(op, x),
         Op::Fill(op) => vec![Tensor::from_fn(op.shape.clone(), |_| op.value)],
         Op::Sgd(op) => optimise::sgd(op, x, context),
     }

@@ -61,6 +61,17 @@ pub fn cast<A: Element, B: Element<Acc = A::Acc>>(x: &[A], y: &mut [B]) {
     map(y, |i| B::store(x[i].load()));
 }
 
+/// `shadow_weights` of one filter: each element converted, after 1 was added to so many of those that lie (step, first)
+/// apart.
+pub fn shadow_weights<T: Element>(w: &[T::Acc], e: Option<((usize, usize), usize)>, shadow: &mut [T]) {
+    cast(w, shadow);
+    if let Some(((step, first), identity)) = e {
+        for i in (0..identity).map(|i| first + i * step) {
+            shadow[i] = T::store(w[i] + T::Acc::from_f64(1.0));
+        }
+    }
+}
+
 /// `shortcut`: x [N H W C] to y [N P Q K].
 pub fn shortcut<T: Element>(
     s: &Shortcut,

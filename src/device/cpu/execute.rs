@@ -9,7 +9,7 @@ use super::two_stream;
 use super::views::Views;
 use super::{classifier, elementwise};
 use crate::graph::{DType, Graph, Node, Role, ValueId};
-use crate::ops::{Addend, Cast, Conv2d, Op, Outer};
+use crate::ops::{Addend, Cast, Conv2d, Op, Outer, ShadowWeights};
 
 /// Height, width and channels of an N H W C value; other shapes count as rows of one pixel each.
 fn image(graph: &Graph, v: ValueId) -> [usize; 3] {
@@ -188,6 +188,14 @@ pub fn execute<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
             y.copy_from_slice(views.read(i[0]));
         }
         Op::Cast(op) => cast::<T>(op, i[0], o[0], views),
+        Op::ShadowWeights(op) => {
+            for ((&w, &shadow), &identity) in i.iter().zip(o).zip(&op.identities) {
+                let shadow = views.take::<T>(shadow);
+                let filter = graph.shape(w).dims4();
+                let identity = filter.map(|filter| (ShadowWeights::diagonal(filter), identity));
+                elementwise::shadow_weights(views.read(w), identity, shadow);
+            }
+        }
         Op::Fill(op) => views.take::<T::Acc>(o[0]).fill(T::Acc::from_f64(op.value)),
         Op::Sgd(_) => unreachable!("the device runs sgd on the whole State"),
     }

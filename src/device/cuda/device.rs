@@ -3,7 +3,7 @@
 use super::Kernels;
 use super::driver::{Driver, Replay};
 use super::feed::{Fed, Report};
-use super::launch::{self, Address, Launch, Memory, Site, View, optimise, step};
+use super::launch::{self, Address, Launch, Memory, View, optimise, step};
 use super::timing;
 use crate::data::{Augment, Images, Normaliser};
 use crate::device::values::{decode, encode, expect_length};
@@ -225,12 +225,7 @@ impl Device for CudaDevice {
         let rows = rows.unwrap_or_default();
         let table = View { address: self.driver.allocate(rows.len())?, bytes: rows.len() };
         self.driver.upload(table.address, &rows)?;
-        let kernels = self.options.kernels;
-        let sites: Vec<Site<'_>> = (0..plan.graph.nodes.len())
-            .map(|n| Site { plan: &plan, n, memory: &memory, kernels, table })
-            .collect();
-        let mut launches = sites.iter().map(launch::launches).collect::<Result<Vec<_>>>()?;
-        launch::join::join(&sites, &mut launches);
+        let launches = launch::of_plan(&plan, &memory, self.options.kernels, table)?;
         self.plans.push(Some(Loaded { plan, memory, table, launches, step: None }));
         Ok(PlanId(self.plans.len() - 1))
     }

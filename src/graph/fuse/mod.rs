@@ -5,51 +5,16 @@
 
 mod backward;
 mod evaluation;
+mod fold;
 mod forward;
 mod reductions;
+mod switches;
+
+pub use switches::Fusions;
 
 use super::{Graph, Node, ValueId};
 use crate::error::Result;
 use crate::ops::{Conv2d, Op};
-
-/// Which rewrites are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fusions {
-    /// `conv2d + shortcut(same input)` becomes a convolution with W + E; its transpose likewise.
-    pub identity: bool,
-    /// `batch_stats(conv2d)` moves into the convolution's epilogue.
-    pub statistics: bool,
-    /// `relu(batch_norm (+ outer shortcut))` becomes the two-stream update, and its gradient two passes.
-    pub update: bool,
-    /// A sum of gradients that ends in a convolution's data gradient moves into its epilogue.
-    pub addend: bool,
-    /// ReLU's gradient and the reductions of the batch norms before it move into the epilogue of the data gradient that
-    /// made what they read; acts on what `update` made.
-    pub reductions: bool,
-    /// In evaluation, scale, shift, outer shortcut and ReLU move into the convolution's epilogue.
-    pub epilogue: bool,
-}
-
-impl Fusions {
-    /// Every rewrite.
-    pub const ALL: Fusions = Fusions {
-        identity: true,
-        statistics: true,
-        update: true,
-        addend: true,
-        reductions: true,
-        epilogue: true,
-    };
-    /// None: `--no-fuse`.
-    pub const NONE: Fusions = Fusions {
-        identity: false,
-        statistics: false,
-        update: false,
-        addend: false,
-        reductions: false,
-        epilogue: false,
-    };
-}
 
 /// The same computation in fewer, larger operations.
 ///
@@ -77,7 +42,10 @@ pub fn fuse(graph: Graph, fusions: Fusions) -> Result<Graph> {
         }
         graph = graph.without_dead_nodes();
     }
-    Ok(graph)
+    if fusions.fold_identity {
+        fold::identity(&mut graph)?;
+    }
+    Ok(graph.without_dead_nodes())
 }
 
 impl Graph {

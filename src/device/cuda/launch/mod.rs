@@ -17,6 +17,7 @@ pub mod rates;
 pub mod shortcut;
 pub mod step;
 pub mod two_stream;
+mod weights;
 
 use std::slice;
 
@@ -150,6 +151,19 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Addresses for launches that are looked at and never made: every region and the workspace far from each other.
+    fn nowhere(plan: &Plan) -> Self {
+        const APART: u64 = 1 << 48;
+        let state = &plan.graph.state;
+        Self {
+            regions: [1, 2, 3, 4].map(|region| Address(region * APART)),
+            parameters: state.parameter_offsets(DType::F32).0,
+            running: state.running_offsets(DType::F32).0,
+            workspace: Address(5 * APART),
+            step: Address(6 * APART),
+            state: Address(7 * APART),
+        }
+    }
     /// What changes from step to step.
     pub fn inputs(&self) -> View {
         View { address: self.step, bytes: size_of::<step::StepInputs>() }
@@ -305,11 +319,33 @@ pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
         Op::SoftmaxCrossEntropy(op) => vec![classifier::loss(site, op.smoothing)],
         Op::SoftmaxCrossEntropyBackward(op) => vec![classifier::loss_backward(site, op.smoothing)],
         Op::Reshape(_) | Op::Cast(_) => vec![elementwise::cast(slice::from_ref(site))],
+        Op::ShadowWeights(op) => weights::shadow_weights(site, op),
         Op::Fill(op) => vec![elementwise::fill(site, op)],
         Op::Sgd(op) => optimise::sgd(site, op).into_iter().collect(),
     };
     launches.iter_mut().for_each(|launch| launch.node = site.describe());
     Ok(launches)
+}
+
+/// The launches of every node of a plan, in the plan's order; those of small neighbours are the first one's.
+///
+/// # Errors
+/// As [`launches`].
+pub fn of_plan(plan: &Plan, memory: &Memory, kernels: Kernels, table: View) -> Result<Vec<Vec<Launch>>> {
+    let site = |n| Site { plan, n, memory, kernels, table };
+    let sites: Vec<Site<'_>> = (0..plan.graph.nodes.len()).map(site).collect();
+    let mut launches = sites.iter().map(launches).collect::<Result<Vec<_>>>()?;
+    join::join(&sites, &mut launches);
+    Ok(launches)
+}
+
+/// How many launches each node of a plan is, in the plan's order; not in f64, which no kernel computes in.
+///
+/// # Errors
+/// As [`launches`].
+pub fn count(plan: &Plan, kernels: Kernels) -> Result<Vec<usize>> {
+    let table = View { address: Address::default(), bytes: 0 };
+    Ok(of_plan(plan, &Memory::nowhere(plan), kernels, table)?.iter().map(Vec::len).collect())
 }
 
 /// Bytes that a node's kernels need while they run, whatever form they take.
