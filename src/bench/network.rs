@@ -3,7 +3,7 @@
 use crate::check::Case;
 use crate::check::cases::{Limit, of_node};
 use crate::error::{Error, Result};
-use crate::graph::{self, Fusions, Graph, Node, Precision, differentiate, fuse, lower};
+use crate::graph::{Fusions, Graph, Node, Precision, Source, ValueId, differentiate, fuse, lower};
 use crate::nn::{Body, Description, Family, Form, Group, Head, Options, Projection, Purpose, build};
 use crate::ops::{Cost, Op, Sgd};
 
@@ -62,14 +62,43 @@ impl Network {
 pub fn sites(graph: &Graph, precision: Precision) -> Vec<Site> {
     let mut sites: Vec<Site> = Vec::new();
     for node in &graph.nodes {
-        let case = Case { limit: limit(graph, node), ..of_node(graph, node, precision) };
+        let (of, layer) = (of_node(graph, node, precision), layer(graph, node));
+        let form = of.form.replacen(&node.layer, &layer, 1);
+        let case = Case { limit: limit(graph, node), form, ..of };
         let same = |site: &&mut Site| site.case.op == case.op && site.case.inputs == case.inputs;
         match sites.iter_mut().find(same) {
-            Some(site) => site.layers.push(node.layer.clone()),
-            None => sites.push(Site { case, layers: vec![node.layer.clone()], cost: graph.cost(node) }),
+            Some(site) => site.layers.push(layer),
+            None => sites.push(Site { case, layers: vec![layer], cost: graph.cost(node) }),
         }
     }
     sites
+}
+
+/// The layer that a node belongs to. A convolution's is that of its filter: fusion puts a data gradient in the place of
+/// the sum that it ends in, which is the layer before.
+fn layer(graph: &Graph, node: &Node) -> String {
+    let parameter = match node.op {
+        Op::Conv2d(_) | Op::Conv2dDataGrad(_) => parameter_behind(graph, node.inputs[1]),
+        Op::Conv2dWeightGrad(_) => graph.gradients.iter().position(|v| *v == node.outputs[0]),
+        _ => None,
+    };
+    let name = parameter.and_then(|i| graph.state.parameters[i].name.strip_suffix(".conv.weight"));
+    name.map_or_else(|| node.layer.clone(), str::to_owned)
+}
+
+/// The parameter that a value is, or is a cast of.
+fn parameter_behind(graph: &Graph, v: ValueId) -> Option<usize> {
+    match graph.value(v).source {
+        Source::Parameter(i) => Some(i),
+        Source::Node { node, output } => {
+            let inputs = &graph.nodes[node].inputs;
+            match graph.value(*inputs.get(output)?).source {
+                Source::Parameter(i) => Some(i),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// The terms of the sums that a node makes: what the table of cases says of its rows.
@@ -114,7 +143,7 @@ pub fn narrow() -> Description {
 }
 
 /// Bytes that a step reads and writes at least, node by node, and its floating-point operations.
-pub fn total(graph: &graph::Graph) -> Cost {
+pub fn total(graph: &Graph) -> Cost {
     graph.nodes.iter().map(|node| graph.cost(node)).fold(Cost::default(), |sum, cost| Cost {
         flops: sum.flops + cost.flops,
         bytes: sum.bytes + cost.bytes,
@@ -141,5 +170,13 @@ mod tests {
         assert!(names.len() <= sites.len() && sites.len() < graph.nodes.len());
         let bytes: u64 = sites.iter().map(|site| site.cost.bytes * site.layers.len() as u64).sum();
         assert_eq!(bytes, total(&graph).bytes);
+        let convolutions = sites.iter().filter(|site| site.case.op.operation().name().starts_with("conv2d"));
+        let mut layers: Vec<&str> = convolutions.flat_map(|site| &site.layers).map(String::as_str).collect();
+        layers.sort_unstable();
+        layers.chunk_by(|a, b| a == b).for_each(|layer| match layer[0] {
+            // Nobody wants the gradient of the images.
+            "stem" => assert_eq!(layer.len(), 2),
+            name => assert_eq!(layer.len(), 3, "{name}"),
+        });
     }
 }

@@ -166,10 +166,11 @@ fn the_emulator_counts() {
     assert_eq!(copied["bank_conflicts"], 0);
     let step = emu(&["step", "tiny.toml"]);
     let kernels: Vec<&str> = rows(&step).iter().map(|row| row["kernel"].as_str().unwrap()).collect();
-    assert!(kernels.contains(&"two_stream_update_bf16") && kernels.is_sorted(), "{kernels:?}");
+    let update = kernels.iter().any(|kernel| kernel.starts_with("two_stream_update"));
+    assert!(update && kernels.is_sorted(), "{kernels:?}");
     let ladder = emu(&["ladder", "conv2d", "--model", "tiny.toml", "--filter", "layer2"]);
     let names: Vec<&str> = rows(&ladder).iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert!(names[0].ends_with("/naive") && names.iter().any(|name| name.ends_with("/tiled")), "{names:?}");
+    assert!(names[0].ends_with("/naive") && names.iter().any(|name| name.ends_with("/mma")), "{names:?}");
     let layers = emu(&["layers", "tiny.toml", "--filter", "stem"]);
     assert!(rows(&layers).iter().any(|row| row["kernel"] == "batch_stats_finalise"), "{layers}");
     let fusion = emu(&["fusion", "tiny.toml", "--filter", "fused"]);
