@@ -121,16 +121,17 @@ proptest! {
 }
 
 /// Training keeps every activation for the backward pass, whose own tensors then take each other's places, and under
-/// bf16 the weights from their casts on, which in the MLP are a good part; evaluation keeps hardly any activation, but in
+/// bf16 the weights from their casts on, which are most of the MLP; evaluation keeps hardly any activation, but in
 /// ALL-CNN-C two of its tensors are half of everything.
 #[test]
 fn real_models_share_most_of_their_workspace() {
     for name in zoo::NAMES {
         let description = zoo::by_name(name).unwrap();
         let options = Options::new(Purpose::Train, 64, [32, 32, 3], 10);
+        let shares = if name == "rir-mlp" { [0.75, 0.85] } else { [0.7, 0.6] };
         for (graph, share) in [
-            (training_graph(&description, &options, Some(SGD)), 0.75),
-            (evaluation_graph(&description, &options), 0.6),
+            (training_graph(&description, &options, Some(SGD)), shares[0]),
+            (evaluation_graph(&description, &options), shares[1]),
         ] {
             let graph = fuse(lower(&graph, Precision::Bf16).unwrap(), Fusions::ALL).unwrap();
             let plan = plan(&graph, &|_, _| 0);

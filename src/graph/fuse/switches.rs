@@ -155,7 +155,7 @@ mod tests {
         for (i, name) in Fusions::NAMES.into_iter().enumerate() {
             assert_eq!(format!("none,{name}").parse::<Fusions>().unwrap(), one(name));
             assert_eq!(one(name).names(), [name]);
-            assert_eq!(*one(name).switches()[i], true);
+            assert!(*one(name).switches()[i]);
             let all_but = format!("-{name}").parse::<Fusions>().unwrap();
             assert_eq!(all_but.to_string().parse::<Fusions>().unwrap(), all_but);
         }
