@@ -231,7 +231,7 @@ pub fn ladder(
 /// `rir bench fusion --counters`: a training step in every variant.
 ///
 /// # Errors
-/// As [`step`].
+/// As [`step()`].
 pub fn fusion(bench: &Bench<'_>, network: &Network, filter: Option<&str>) -> Result<Findings> {
     let variants =
         fusion::variants().into_iter().filter(|(name, _)| filter.is_none_or(|text| name.contains(text)));

@@ -214,8 +214,8 @@ impl Prepared {
         Ok(got)
     }
 
-    /// Holds what the first run left to the definition. A convolution of more than [`MOST_WHOLE`] products is held to it
-    /// at [`SAMPLES`] elements, drawn at random, the first and the last among them; what it derives from the stored
+    /// Holds what the first run left to the definition. A convolution of more than `MOST_WHOLE` products is held to it
+    /// at `SAMPLES` elements, drawn at random, the first and the last among them; what it derives from the stored
     /// elements, at all of them.
     ///
     /// # Errors
