@@ -101,7 +101,7 @@ unsafe extern "C" {
 
 /// The kernels and the emulator that a driver calls.
 #[derive(Debug)]
-enum Library {
+enum Code {
     /// Those of this build.
     BuiltIn,
     /// Those of a shared library with the same border.
@@ -119,7 +119,7 @@ const SHARED_LIMIT: u32 = 227 * 1024;
 /// A card that is emulated.
 #[derive(Debug)]
 pub struct EmulatorDriver {
-    library: Library,
+    code: Code,
     /// By address.
     memory: BTreeMap<u64, Vec<Line>>,
     captured: HashMap<usize, Vec<Launch>>,
@@ -135,7 +135,7 @@ pub struct EmulatorDriver {
 impl EmulatorDriver {
     /// An emulated card whose orders of blocks and threads follow from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self::with(Library::BuiltIn, seed)
+        Self::with(Code::BuiltIn, seed)
     }
 
     /// One that takes kernels and emulator from a shared library.
@@ -146,12 +146,12 @@ impl EmulatorDriver {
         // SAFETY: the library's initialisers register its kernels with its own emulator and do nothing else.
         let library = unsafe { libloading::Library::new(path) };
         let library = library.map_err(|e| Error::device(format!("{}: {e}", path.display())))?;
-        Ok(Self::with(Library::Loaded(library), seed))
+        Ok(Self::with(Code::Loaded(library), seed))
     }
 
-    fn with(library: Library, seed: u64) -> Self {
+    fn with(code: Code, seed: u64) -> Self {
         Self {
-            library,
+            code,
             memory: BTreeMap::new(),
             captured: HashMap::new(),
             captures: 0,
@@ -178,9 +178,9 @@ impl EmulatorDriver {
     }
 
     fn function(&self) -> Result<LaunchFunction> {
-        match &self.library {
-            Library::BuiltIn => Ok(rir_emu_launch),
-            Library::Loaded(library) => {
+        match &self.code {
+            Code::BuiltIn => Ok(rir_emu_launch),
+            Code::Loaded(library) => {
                 // SAFETY: the symbol is of this type by `kernels/emu/emu.h`, and the library lives as long as the
                 // driver, which calls it only through this.
                 let symbol = unsafe { library.get::<LaunchFunction>(b"rir_emu_launch\0") };
