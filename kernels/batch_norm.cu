@@ -135,8 +135,6 @@ RIR_KERNEL(batch_norm_reduce_partial_bf16, ReduceParams, REDUCE_THREADS, batch_n
 RIR_KERNEL(batch_norm_reduce_partial_any_f32, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<float, 1>)
 RIR_KERNEL(batch_norm_reduce_partial_any_bf16, ReduceParams, REDUCE_THREADS, batch_norm_reduce_partial<bf16, 1>)
 
-constexpr int MOST_BRANCHES = 2;
-
 // One of the batch norms that share g.
 struct ReducedBranch {
     const float* stats;  // [2, channels]

@@ -7,6 +7,9 @@
 
 #include "vector.cuh"
 
+// Batch norms that share g: of a block's last layer, and of its projection.
+constexpr int MOST_BRANCHES = 2;
+
 // What one batch norm applies.
 struct Norm {
     const float* stats;  // [2, channels]: mean, biased variance

@@ -156,8 +156,6 @@ RIR_KERNEL(two_stream_update_subsampled_any_bf16, UpdateParams, THREADS, two_str
 RIR_KERNEL(two_stream_update_projected_any_f32, UpdateParams, THREADS, two_stream_update_any<float, Outer::Projected>)
 RIR_KERNEL(two_stream_update_projected_any_bf16, UpdateParams, THREADS, two_stream_update_any<bf16, Outer::Projected>)
 
-constexpr int MOST_BRANCHES = 2;
-
 struct ReduceParams {
     const void* dy;                     // [rows, channels]
     const uint8_t* mask;                // one bit an element; null: all pass

@@ -39,6 +39,14 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [c0, c1, c2, c3]
 }
 
+/// Spreads a number over 64 bits: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
+pub fn mixed(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
 /// The numbers of one (seed, purpose, epoch, item), as a generator for the `rand` crate.
 ///
 /// Counter words: position in the stream, item, epoch, purpose. Key: the seed.

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::device::cuda::{Kernels, launch};
 use crate::error::{Error, Result};
-use crate::graph::{Fusions, Graph, Precision, differentiate, fuse, lower, plan};
-use crate::nn::{Description, Options, build};
+use crate::graph::{Fusions, Graph, Precision, fuse, lower, plan};
+use crate::nn::{Description, Options, training_step};
 use crate::ops::Sgd;
 use crate::text::{Align, bytes, columns, grouped};
 
@@ -70,18 +70,6 @@ pub struct Savings {
     pub switches: Vec<SwitchRow>,
 }
 
-/// The graph of a training step, before it is lowered.
-///
-/// # Errors
-/// If the description and the options do not make a network that trains.
-pub fn training_step(description: &Description, options: &Options) -> Result<Graph> {
-    let graph = build(description, options)?;
-    let loss = graph.result("loss").ok_or_else(|| Error::model("the network has no loss"))?;
-    let mut graph = differentiate(graph, loss)?;
-    graph.sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true })?;
-    Ok(graph)
-}
-
 /// Launches of every node of a lowered graph by [`Kernels::Auto`]; `None` in f64.
 ///
 /// # Errors
@@ -132,7 +120,7 @@ pub fn savings(
     precision: Precision,
     fusions: Fusions,
 ) -> Result<Savings> {
-    let lowered = lower(&training_step(description, options)?, precision)?;
+    let lowered = lower(&training_step(description, options, Sgd::PAPER)?, precision)?;
     let layers_with = |fusions| by_layer(&fuse(lowered.clone(), fusions)?, precision);
     let total_with = |fusions| Ok::<_, Error>(sum(layers_with(fusions)?.into_iter().map(|(_, count)| count)));
     let (unfused, mut fused) = (layers_with(Fusions::NONE)?, layers_with(fusions)?);

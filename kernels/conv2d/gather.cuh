@@ -5,6 +5,7 @@
 // then one pixel's channels, contiguous in memory; a tap in the padding is a run of zeros.
 #pragma once
 
+#include "params.cuh"
 #include "tile.cuh"
 
 namespace conv2d {
@@ -54,6 +55,29 @@ struct Source {
         return rows.taps * columns.taps * ceil_div(channels, TILE_DEPTH);
     }
 };
+
+// The source of the products over x, forward and weight gradient: a target pixel is one of z.
+template <typename T>
+__device__ __forceinline__ Source<T> input_source(const void* x, const Extents& e) {
+    return {static_cast<const T*>(x),
+            e.h,
+            e.w,
+            e.c,
+            forward_line(e.p, e.r, e.stride, e.pad),
+            forward_line(e.q, e.s, e.stride, e.pad)};
+}
+
+// The source of the data gradient: a target pixel is one of x, of the class of those with these residues under the
+// stride.
+template <typename T>
+__device__ __forceinline__ Source<T> gradient_source(const void* dz, const Extents& e, uint32_t residue_class) {
+    return {static_cast<const T*>(dz),
+            e.p,
+            e.q,
+            e.k,
+            gradient_line(residue_class / e.stride, e.h, e.r, e.stride, e.pad),
+            gradient_line(residue_class % e.stride, e.w, e.s, e.stride, e.pad)};
+}
 
 // A position in the depth.
 struct Walk {

@@ -141,12 +141,7 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
     using Shared = GatherShared<Tile, typename Operands::Stage, DataGradStaging<Tile>>;
     RIR_SHARED_DYNAMIC(Shared, shared);
     const Extents& e = p.e;
-    const Source<bf16> source{static_cast<const bf16*>(p.dz),
-                              e.p,
-                              e.q,
-                              e.k,
-                              gradient_line(blockIdx.z / e.stride, e.h, e.r, e.stride, e.pad),
-                              gradient_line(blockIdx.z % e.stride, e.w, e.s, e.stride, e.pad)};
+    const Source<bf16> source = gradient_source<bf16>(p.dz, e, blockIdx.z);
     const uint32_t pixels = e.n * source.rows.positions * source.columns.positions;
     const uint32_t channel_tiles = ceil_div(e.c, COLUMNS);
     const uint32_t row_tile = blockIdx.x / channel_tiles;

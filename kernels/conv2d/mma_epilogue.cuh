@@ -6,6 +6,7 @@
 // added in order through shared memory.
 #pragma once
 
+#include "../vector.cuh"
 #include "mma_tile.cuh"
 
 namespace conv2d {
@@ -66,13 +67,7 @@ __device__ __forceinline__ void write_eight(float* to, const Eight& v) {
 // on 16 bytes.
 __device__ __forceinline__ void load_eight(const bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
     if (run != nullptr && whole && at + CHUNK <= end) {
-        const uint4 packed = *reinterpret_cast<const uint4*>(run + at);
-        const uint32_t pairs[CHUNK / 2] = {packed.x, packed.y, packed.z, packed.w};
-#pragma unroll
-        for (uint32_t i = 0; i < CHUNK; i += 2) {
-            v[i] = __uint_as_float(pairs[i / 2] << 16);
-            v[i + 1] = __uint_as_float(pairs[i / 2] & 0xffff0000u);
-        }
+        ::load_eight(run + at, v);
         return;
     }
 #pragma unroll
@@ -83,17 +78,12 @@ __device__ __forceinline__ void load_eight(const bf16* run, uint32_t at, uint32_
 
 // Rounds to bf16 and stores what lies before `end`; v is left as it was stored.
 __device__ __forceinline__ void store_eight(bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
-    uint32_t pairs[CHUNK / 2];
 #pragma unroll
-    for (uint32_t i = 0; i < CHUNK; i += 2) {
-        const uint32_t low = __bfloat16_as_ushort(store<bf16>(v[i]));
-        const uint32_t high = __bfloat16_as_ushort(store<bf16>(v[i + 1]));
-        pairs[i / 2] = low | high << 16;
-        v[i] = __uint_as_float(low << 16);
-        v[i + 1] = __uint_as_float(high << 16);
+    for (uint32_t i = 0; i < CHUNK; ++i) {
+        v[i] = load(store<bf16>(v[i]));
     }
     if (whole && at + CHUNK <= end) {
-        *reinterpret_cast<uint4*>(run + at) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+        ::store_eight(run + at, v);
         return;
     }
 #pragma unroll
@@ -107,7 +97,7 @@ __device__ __forceinline__ void store_eight(bf16* run, uint32_t at, uint32_t end
 // The mask's bits of `count` elements, at most 8, from `at` on. `whole`: they are one byte.
 __device__ __forceinline__ uint32_t load_bits(const uint8_t* mask, uint64_t at, uint32_t count, bool whole) {
     if (whole) {
-        return mask[at / 8];
+        return passing<CHUNK>(mask, at);
     }
     uint32_t bits = 0;
 #pragma unroll

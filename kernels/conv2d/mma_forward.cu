@@ -137,9 +137,7 @@ __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
     const uint32_t first_pixel = row_tile * TILE_ROWS;
     const uint32_t first_filter = blockIdx.x % filter_tiles * COLUMNS;
 
-    const Source<bf16> source{
-        static_cast<const bf16*>(p.x),          e.h, e.w, e.c, forward_line(e.p, e.r, e.stride, e.pad),
-        forward_line(e.q, e.s, e.stride, e.pad)};
+    const Source<bf16> source = input_source<bf16>(p.x, e);
     const Depth depth(source);
     const DepthPosition own = depth.after({}, own_depth<Tile::THREADS>());
     const bf16* w = static_cast<const bf16*>(p.w);

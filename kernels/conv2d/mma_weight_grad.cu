@@ -96,9 +96,7 @@ __device__ __forceinline__ void mma_weight_grad(const WeightGradParams& p) {
     const uint32_t begin = blockIdx.y * p.pixels_per_split;
     const uint32_t end = min(begin + p.pixels_per_split, e.n * e.p * e.q);
 
-    const Source<bf16> source{
-        static_cast<const bf16*>(p.x),          e.h, e.w, e.c, forward_line(e.p, e.r, e.stride, e.pad),
-        forward_line(e.q, e.s, e.stride, e.pad)};
+    const Source<bf16> source = input_source<bf16>(p.x, e);
     constexpr uint32_t ROW_CHUNKS = TILE_ROWS / CHUNK;
     static_assert(Tile::THREADS % ROW_CHUNKS == 0, "whole lines in every round");
     const Tap own = unpack_tap(first_row + threadIdx.x % ROW_CHUNKS * CHUNK, e.s, e.c);

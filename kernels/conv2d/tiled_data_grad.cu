@@ -151,12 +151,7 @@ template <typename T, uint32_t COLUMNS>
 __device__ __forceinline__ void tiled_data_grad(const DataGradParams& p) {
     RIR_SHARED(DataGradShared<COLUMNS>, shared);
     const Extents& e = p.e;
-    const Source<T> source{static_cast<const T*>(p.dz),
-                           e.p,
-                           e.q,
-                           e.k,
-                           gradient_line(blockIdx.z / e.stride, e.h, e.r, e.stride, e.pad),
-                           gradient_line(blockIdx.z % e.stride, e.w, e.s, e.stride, e.pad)};
+    const Source<T> source = gradient_source<T>(p.dz, e, blockIdx.z);
     const uint32_t pixels = e.n * source.rows.positions * source.columns.positions;
     const uint32_t channel_tiles = ceil_div(e.c, COLUMNS);
     const uint32_t first_pixel = blockIdx.x / channel_tiles * TILE_ROWS;

@@ -164,12 +164,7 @@ __device__ __forceinline__ void tiled_forward(const ForwardParams& p) {
     const uint32_t first_pixel = row_tile * TILE_ROWS;
     const uint32_t first_filter = blockIdx.x % filter_tiles * COLUMNS;
 
-    const Source<T> source{static_cast<const T*>(p.x),
-                           e.h,
-                           e.w,
-                           e.c,
-                           forward_line(e.p, e.r, e.stride, e.pad),
-                           forward_line(e.q, e.s, e.stride, e.pad)};
+    const Source<T> source = input_source<T>(p.x, e);
     find_origins(shared.origins, source, first_pixel, pixels);
     ForwardOperands<T, COLUMNS> operands{
         source, shared.origins, static_cast<const T*>(p.w), first_filter, e.k, e.c % QUAD == 0, {}, {}, {}};

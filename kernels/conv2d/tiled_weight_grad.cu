@@ -104,12 +104,7 @@ __device__ __forceinline__ void tiled_weight_grad(const WeightGradParams& p) {
     const uint32_t begin = blockIdx.y * p.pixels_per_split;
     const uint32_t end = min(begin + p.pixels_per_split, e.n * e.p * e.q);
 
-    const Source<T> source{static_cast<const T*>(p.x),
-                           e.h,
-                           e.w,
-                           e.c,
-                           forward_line(e.p, e.r, e.stride, e.pad),
-                           forward_line(e.q, e.s, e.stride, e.pad)};
+    const Source<T> source = input_source<T>(p.x, e);
     WeightGradOperands<T, COLUMNS> operands{source, e, static_cast<const T*>(p.dz), shared, first_filter, begin, end,
                                             {},     {}};
     operands.find_taps(first_row);

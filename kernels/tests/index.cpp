@@ -10,22 +10,13 @@
 #include "conv2d/index.cuh"
 
 #include <algorithm>
-#include <cstdio>
 #include <set>
 #include <tuple>
 #include <vector>
 
+#include "check.hpp"
+
 using namespace conv2d;
-
-static int failures = 0;
-
-#define CHECK(condition)                                                     \
-    do {                                                                     \
-        if (!(condition)) {                                                  \
-            std::printf("FAIL %s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            ++failures;                                                      \
-        }                                                                    \
-    } while (false)
 
 // One dimension of a convolution.
 struct Dimension {

@@ -7,22 +7,13 @@
 // - on the way out no sum is lost, and no access meets a bank twice.
 #include "conv2d/mma_index.cuh"
 
-#include <cstdio>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include "check.hpp"
+
 using namespace conv2d;
-
-static int failures = 0;
-
-#define CHECK(condition)                                                     \
-    do {                                                                     \
-        if (!(condition)) {                                                  \
-            std::printf("FAIL %s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            ++failures;                                                      \
-        }                                                                    \
-    } while (false)
 
 // The 128 bytes of all banks hold eight chunks of 16 bytes: whether eight of them are in eight places.
 static bool fill_the_banks(const std::vector<uint32_t>& chunks) {

@@ -2,9 +2,9 @@
 
 use crate::check::Case;
 use crate::check::cases::{Limit, of_node};
-use crate::error::{Error, Result};
-use crate::graph::{Fusions, Graph, Node, Precision, Source, ValueId, differentiate, fuse, lower};
-use crate::nn::{Body, Description, Family, Form, Group, Head, Options, Projection, Purpose, build};
+use crate::error::Result;
+use crate::graph::{Fusions, Graph, Node, Precision, Source, ValueId, fuse, lower};
+use crate::nn::{Body, Description, Group, Options, Purpose, by_name, training_step};
 use crate::ops::{Cost, Op, Sgd};
 
 /// A network as it is trained.
@@ -42,10 +42,7 @@ impl Network {
     /// If the description does not fit the image.
     pub fn graph(&self) -> Result<Graph> {
         let options = Options::new(Purpose::Train, self.batch, self.image, self.classes);
-        let forward = build(&self.description, &options)?;
-        let loss = forward.result("loss").ok_or_else(|| Error::model("the network has no loss"))?;
-        let mut graph = differentiate(forward, loss)?;
-        graph.sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true })?;
+        let graph = training_step(&self.description, &options, Sgd::PAPER)?;
         fuse(lower(&graph, self.precision)?, self.fusions)
     }
 
@@ -124,22 +121,13 @@ fn limit(graph: &Graph, node: &Node) -> Limit {
 
 /// A residual network so small that the emulator counts a whole step of it in seconds, yet with every operation of
 /// `rir-18-wide`: two groups, a projection, and the convolutional head.
-pub fn narrow() -> Description {
+///
+/// # Errors
+/// Never: that is a model of the zoo.
+pub fn narrow() -> Result<Description> {
     let group = |width, stride| Group { width, blocks: 1, stride };
-    Description {
-        name: "rir-narrow".into(),
-        family: Family::Rir,
-        stem: 32,
-        size: 3,
-        flatten: false,
-        layers_per_block: 2,
-        residual_share: 0.5,
-        projection: Projection::Conv3x3,
-        outer_relu: true,
-        form: Form::OneConvolution,
-        head: Head::Conv,
-        body: Body::Groups(vec![group(32, 1), group(64, 2)]),
-    }
+    let body = Body::Groups(vec![group(32, 1), group(64, 2)]);
+    Ok(Description { name: "rir-narrow".into(), stem: 32, body, ..by_name("rir-18-wide")? })
 }
 
 /// Bytes that a step reads and writes at least, node by node, and its floating-point operations.
@@ -157,7 +145,7 @@ mod tests {
     #[test]
     fn every_node_has_its_site_once() {
         let network = Network {
-            description: narrow(),
+            description: narrow().unwrap(),
             image: [8, 8, 3],
             classes: 10,
             batch: 2,

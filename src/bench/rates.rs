@@ -7,13 +7,13 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::Spread;
 use crate::device::Pace;
 use crate::device::cuda::driver::Driver;
 use crate::device::cuda::launch::View;
 use crate::device::cuda::launch::rates::{Arithmetic, copy};
 use crate::device::cuda::timing::{clock, time};
 use crate::error::{Error, Result};
+use crate::random::mixed;
 
 /// Measured rates. Copies count what is read and what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -40,9 +40,10 @@ const LEAST_LOOP: f64 = 2e-3;
 /// Rounds of a loop at most: of 2,048 threads a multiprocessor, a tenth of a second.
 const MOST_ROUNDS: u32 = 1 << 16;
 
-fn median(seconds: &[f64]) -> Result<f64> {
-    let spread = Spread::of(seconds, 1).filter(|spread| spread.median_us > 0.0);
-    spread.map(|spread| spread.min_us / 1e6).ok_or_else(|| Error::device("the card's clock stands still"))
+/// The least of some figures, in seconds: a roof is what the machine did once.
+fn least(seconds: &[f64]) -> Result<f64> {
+    let least = seconds.iter().copied().min_by(f64::total_cmp).filter(|seconds| *seconds > 0.0);
+    least.ok_or_else(|| Error::device("the card's clock stands still"))
 }
 
 /// The rates of a card; `matrices`: with tensor cores, too.
@@ -74,7 +75,7 @@ pub fn of_card(driver: &mut dyn Driver) -> Result<Rates> {
 /// GB/s by our kernel, and by the driver's own copy.
 fn copies(driver: &mut dyn Driver, from: View, to: View, multiprocessors: u32) -> Result<(f64, f64)> {
     // Random numbers, repeated: memory that holds the same everywhere may be stored compressed.
-    let period: Vec<u64> = (0..1 << 17_u64).map(scattered).collect();
+    let period: Vec<u64> = (0..1 << 17_u64).map(mixed).collect();
     let pattern: &[u8] = bytemuck::cast_slice(&period);
     for start in (0..from.bytes).step_by(pattern.len()) {
         let part = &pattern[..pattern.len().min(from.bytes - start)];
@@ -83,7 +84,7 @@ fn copies(driver: &mut dyn Driver, from: View, to: View, multiprocessors: u32) -
     let pace = |samples| Pace { samples, runs: 1, cold: false };
     let launch = [copy(from, to, multiprocessors)];
     time(driver, &launch, false, pace(1))?;
-    let ours = median(&time(driver, &launch, false, pace(FIGURES))?)?;
+    let ours = least(&time(driver, &launch, false, pace(FIGURES))?)?;
     let (checked, mut last) = (pattern.len().min(to.bytes), vec![0; pattern.len().min(to.bytes)]);
     driver.download(to.address.offset((to.bytes - checked) / pattern.len() * pattern.len()), &mut last)?;
     if last != pattern[..checked] {
@@ -102,7 +103,7 @@ fn copies(driver: &mut dyn Driver, from: View, to: View, multiprocessors: u32) -
     let theirs: Vec<f64> =
         marks.windows(2).map(|pair| clock.between(pair[0], pair[1])).collect::<Result<_>>()?;
     let moved = 2.0 * from.bytes as f64 / 1e9;
-    Ok((moved / ours, moved / median(&theirs)?))
+    Ok((moved / ours, moved / least(&theirs)?))
 }
 
 /// TFLOP/s of a loop in registers.
@@ -117,12 +118,12 @@ fn arithmetic(
         let (launch, flops) = arithmetic.launch(sums, multiprocessors, rounds);
         let launch = [launch];
         let pace = |samples| Pace { samples, runs: 1, cold: false };
-        let first = median(&time(driver, &launch, false, pace(1))?)?;
+        let first = least(&time(driver, &launch, false, pace(1))?)?;
         if first < LEAST_LOOP && rounds < MOST_ROUNDS {
             rounds *= 2;
             continue;
         }
-        let seconds = median(&time(driver, &launch, false, pace(FIGURES))?)?;
+        let seconds = least(&time(driver, &launch, false, pace(FIGURES))?)?;
         let mut first = [0_f32];
         driver.download(sums.address, bytemuck::cast_slice_mut(&mut first))?;
         if !first[0].is_finite() {
@@ -130,14 +131,6 @@ fn arithmetic(
         }
         return Ok(flops as f64 / seconds / 1e12);
     }
-}
-
-/// Spreads a number over 64 bits (the finaliser of SplitMix64; Steele, Lea and Flood, 2014).
-fn scattered(n: u64) -> u64 {
-    let x = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 /// Numbers of a copy on the processor: 128 MiB, several times any cache of its.
@@ -166,17 +159,15 @@ pub fn of_processor() -> Rates {
     }
 }
 
-/// The median time of `run`, in seconds; the first is not counted.
+/// The least time of `run`, in seconds; the first is not counted.
 fn best(mut run: impl FnMut()) -> f64 {
     run();
-    let seconds: Vec<f64> = (0..FIGURES)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    Spread::of(&seconds, 1).map_or(f64::NAN, |spread| spread.min_us / 1e6)
+    let seconds = (0..FIGURES).map(|_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    });
+    seconds.fold(f64::INFINITY, f64::min)
 }
 
 /// Vector multiply-adds in registers; gives how many floating-point operations they were.

@@ -328,7 +328,7 @@ impl Common {
     fn network(&self, model: Option<&str>, choice: Choice) -> Result<Network> {
         let is_emulated = choice == Choice::Emu;
         let (description, image, classes) = match model {
-            None if is_emulated => (bench::network::narrow(), Some([16, 16, 3]), None),
+            None if is_emulated => (bench::network::narrow()?, Some([16, 16, 3]), None),
             name => {
                 let model = Model::find(name.unwrap_or("rir-18-wide"))?;
                 (model.description, model.image, model.classes)

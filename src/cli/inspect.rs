@@ -7,8 +7,9 @@ use rir::error::{Error, Result};
 use rir::graph::dot::dot;
 use rir::graph::{Fusions, Graph, Plan, Precision, fuse, lower, plan};
 use rir::nn::table::Table;
-use rir::nn::{Description, Options, Purpose, build, toml};
-use rir::savings::{launches, savings, training_step};
+use rir::nn::{Description, Options, Purpose, build, toml, training_step};
+use rir::ops::Sgd;
+use rir::savings::{launches, savings};
 use serde_json::json;
 
 use super::model::{Changes, Model};
@@ -204,7 +205,7 @@ fn show(
     if stage == Stage::Forward {
         return build(description, &options(Purpose::Train)).map(Shown::Graph);
     }
-    let graph = training_step(description, &options(Purpose::Train))?;
+    let graph = training_step(description, &options(Purpose::Train), Sgd::PAPER)?;
     if stage == Stage::Train {
         return Ok(Shown::Graph(graph));
     }

@@ -9,5 +9,5 @@ pub mod zoo;
 
 pub use description::{Body, Description, Family, Form, Group, Head, Layer, Projection};
 pub use initialise::initial_parameters;
-pub use network::{Options, Purpose, build};
+pub use network::{Options, Purpose, build, training_step};
 pub use zoo::by_name;

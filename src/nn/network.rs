@@ -2,8 +2,8 @@
 
 use super::description::{Body, Description, Form, Head, Projection};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, ParameterKind, ValueId};
-use crate::ops::Conv2d;
+use crate::graph::{Graph, ParameterKind, ValueId, differentiate};
+use crate::ops::{Conv2d, Sgd};
 
 /// What a graph is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +36,18 @@ impl Options {
     pub fn new(purpose: Purpose, batch: usize, image: [usize; 3], classes: usize) -> Self {
         Self { purpose, batch, image, classes, label_smoothing: 0.0, keep_activations: false }
     }
+}
+
+/// The graph of a training step: [`build`], the gradient of every parameter, and the optimiser's update.
+///
+/// # Errors
+/// As [`build`].
+pub fn training_step(description: &Description, options: &Options, sgd: Sgd) -> Result<Graph> {
+    let graph = build(description, options)?;
+    let loss = graph.result("loss").ok_or_else(|| Error::model("the network has no loss"))?;
+    let mut graph = differentiate(graph, loss)?;
+    graph.sgd(sgd)?;
+    Ok(graph)
 }
 
 /// The graph of a network: its forward pass up to the loss. Results: `logits`, `loss`, `correct`, and the activations

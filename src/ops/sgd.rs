@@ -29,6 +29,9 @@ pub struct Sgd {
 }
 
 impl Sgd {
+    /// Recipe `paper`'s, for what is counted or timed and not trained.
+    pub const PAPER: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true };
+
     /// The L2 term of a parameter: its coefficient, and the value it pulls toward.
     pub fn decay(&self, kind: ParameterKind) -> (f64, f64) {
         match kind {

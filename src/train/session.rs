@@ -368,14 +368,10 @@ fn build(options: &SessionOptions, kind: PlanKind, batch: usize) -> Result<Graph
         keep_activations: kind == PlanKind::Examine,
         ..Options::new(purpose, batch, options.image, options.classes)
     };
-    let graph = nn::build(&options.model, &network)?;
-    if kind == PlanKind::Evaluate {
-        return Ok(graph);
+    match kind {
+        PlanKind::Evaluate => nn::build(&options.model, &network),
+        _ => nn::training_step(&options.model, &network, options.sgd),
     }
-    let loss = graph.result("loss").ok_or_else(|| Error::model("the network has no loss"))?;
-    let mut graph = graph::differentiate(graph, loss)?;
-    graph.sgd(options.sgd)?;
-    Ok(graph)
 }
 
 /// `tensors` in the order of `expected`, each of its shape and finite.

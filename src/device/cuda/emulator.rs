@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::driver::{Driver, Replay};
 use super::launch::{Address, Launch};
 use crate::error::{Error, Result};
+use crate::random::mixed;
 
 /// `RirEmuTensor` of `kernels/emu/emu.h`.
 #[repr(C)]
@@ -218,14 +219,6 @@ fn source_line(site: u64) -> String {
         }
     });
     own.or(innermost).unwrap_or_else(|| format!("{site:#x}"))
-}
-
-/// Spreads a number over 64 bits (the finaliser of SplitMix64; Steele, Lea and Flood, 2014).
-fn mixed(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 impl Driver for EmulatorDriver {

@@ -251,11 +251,12 @@ fn data_grad() -> Vec<Fault> {
         .put("((uint64_t(k) * e.r + s) * e.s + r)"),
         Fault::rows(
             "residues of rows and columns are swapped",
-            FILE,
+            "conv2d/gather.cuh",
             &["conv2d_data_grad/n2h7w5c20k33r3s2p1/f32/tiled"],
         )
-        .find("gradient_line(blockIdx.z / e.stride, e.h")
-        .put("gradient_line(blockIdx.z % e.stride, e.h"),
+        .find("gradient_line(residue_class / e.stride, e.h")
+        .put("gradient_line(residue_class % e.stride, e.h")
+        .of(DATA_GRAD),
     ]
 }
 

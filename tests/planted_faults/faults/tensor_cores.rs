@@ -119,7 +119,7 @@ fn way_out() -> Vec<Fault> {
             .put("lane + 1 < S::ROW_LANES; ++lane")
             .of(FORWARD),
         Fault::rows("statistics of what was not rounded", FILE, LONG)
-            .find("        v[i] = __uint_as_float(low << 16);\n")
+            .find("        v[i] = load(store<bf16>(v[i]));\n")
             .put("")
             .of(FORWARD),
         Fault::rows("statistics count rows past the last pixel", FORWARD_FILE, LONG)
@@ -137,9 +137,14 @@ fn data_grad() -> Vec<Fault> {
     const RELU: &[&str] = &["conv2d_data_grad/n3h13w13c24k16r3s2p1-e12-add-relu-projection/bf16/mma"];
     let relu = |name: &'static str| Fault::rows(name, FILE, RELU);
     vec![
-        Fault::rows("residues of rows and columns are swapped, on tensor cores", FILE, STRIDED)
-            .find("gradient_line(blockIdx.z / e.stride, e.h")
-            .put("gradient_line(blockIdx.z % e.stride, e.h"),
+        Fault::rows(
+            "residues of rows and columns are swapped, on tensor cores",
+            "conv2d/gather.cuh",
+            STRIDED,
+        )
+        .find("gradient_line(residue_class / e.stride, e.h")
+        .put("gradient_line(residue_class % e.stride, e.h")
+        .of(DATA_GRAD),
         Fault::rows("E^T at pixels that have no partner, on tensor cores", FILE, STRIDED)
             .find("c < e.identity && on_identity_grid(pixel, e)")
             .put("c < e.identity"),
