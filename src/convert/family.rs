@@ -9,11 +9,12 @@
 
 use std::collections::HashMap;
 
-use super::names::{check, expected, graph};
+use super::graph;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::nn::{Description, Family, Form, by_name};
 use crate::ops::Op;
+use crate::train::names::{check, expected};
 use crate::train::{Checkpoint, Info, Tensor};
 
 /// What became of the taps where E is 1.
@@ -96,12 +97,12 @@ fn rewritten(checkpoint: &Checkpoint, model: Description) -> Result<Converted> {
     let [source, one, target] = [own, &one, &model].map(|model| graph(&checkpoint.info, model));
     let (source, one, target) = (source?, one?, target?);
     let names: Vec<_> = checkpoint.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
-    check(&expected(&source), &names, &own.name)?;
+    check(&expected(&source.state), &names, &own.name)?;
     let found: HashMap<&str, &Tensor> = checkpoint.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let (held, needed) = (identities(&one), identities(&target));
     let mut rounding = Rounding::default();
     let mut tensors = Vec::new();
-    for (name, shape) in expected(&target) {
+    for (name, shape) in expected(&target.state) {
         let layer = name.strip_suffix(".conv.weight").unwrap_or_default();
         let [mut from, to] = [&held, &needed].map(|layers| layers.get(layer).copied().unwrap_or(0));
         let mut tensor = match found.get(name.as_str()) {

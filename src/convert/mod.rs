@@ -8,16 +8,22 @@
 //! | read that again, or any state dict of such a network | [`read`] |
 
 mod family;
-mod names;
 mod torch;
 
 use std::path::Path;
 
 use crate::error::Result;
-use crate::train::atomic;
+use crate::graph::Graph;
+use crate::nn::{self, Description, Options, Purpose};
+use crate::train::{Info, atomic};
 
 pub use family::{Converted, Rounding, one_convolution, partner, to_family};
 pub use torch::{Origin, read, to_torch};
+
+/// A network's graph, for its State and its layers.
+fn graph(info: &Info, model: &Description) -> Result<Graph> {
+    nn::build(model, &Options::new(Purpose::Train, 1, info.image, info.classes.len()))
+}
 
 /// Replaces the file at `path` by `bytes`, whole or not at all.
 ///

@@ -16,11 +16,12 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::family::one_convolution;
-use super::names::{check, expected, graph};
+use super::graph;
 use crate::data::Normaliser;
 use crate::error::{Error, Result};
 use crate::nn::{Description, Form};
 use crate::train::checkpoint::{MEAN, METADATA, read_info};
+use crate::train::names::{check, expected};
 use crate::train::{Checkpoint, Info, Tensor};
 
 const PREPROCESS: &str = "rir-preprocess";
@@ -97,7 +98,7 @@ pub fn read(bytes: &[u8], origin: Option<Origin>) -> Result<(Checkpoint, bool)> 
     info.model.form = Form::OneConvolution;
     let [h, w, c] = info.image;
     normaliser.check(h, w, c).map_err(|e| Error::model(e.to_string()))?;
-    let expected = expected(&graph(&info, &info.model)?);
+    let expected = expected(&graph(&info, &info.model)?.state);
     let counts = |name: &str| {
         let norm = name.strip_suffix(TRACKED);
         norm.is_some_and(|norm| expected.iter().any(|(known, _)| *known == format!("{norm}.running_mean")))

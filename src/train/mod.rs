@@ -18,6 +18,7 @@ mod feeder;
 mod looping;
 mod memory;
 mod metrics;
+pub(crate) mod names;
 mod options;
 mod position;
 mod prepare;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::names;
 use super::tensor::{Tensor, from_file_order, to_file_order};
 use crate::data::{Augment, Images, Normaliser};
 use crate::device::{Device, EXPLODED_LOSS, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
@@ -299,8 +300,7 @@ impl Session {
     /// # Errors
     /// For a tensor that is missing, unknown, of another shape, or not finite; by name. The State is then unchanged.
     pub fn import(&mut self, tensors: &[Tensor]) -> Result<()> {
-        let expected = self.expected();
-        let found = match_names(&expected, tensors)?;
+        let found = self.matched(&names::expected(&self.layout), tensors)?;
         let parameters = self.layout.parameters.len();
         for (i, tensor) in found.into_iter().enumerate() {
             let values = from_file_order(tensor);
@@ -317,21 +317,26 @@ impl Session {
     /// # Errors
     /// As [`Session::import`].
     pub fn import_momentum(&mut self, tensors: &[Tensor]) -> Result<()> {
-        let mut expected = self.expected();
+        let mut expected = names::expected(&self.layout);
         expected.truncate(self.layout.parameters.len());
-        for (i, tensor) in match_names(&expected, tensors)?.into_iter().enumerate() {
+        for (i, tensor) in self.matched(&expected, tensors)?.into_iter().enumerate() {
             self.device.write_state(Region::Momentum, i, &from_file_order(tensor))?;
         }
         Ok(())
     }
 
-    /// Names and shapes of what [`Session::import`] takes.
-    fn expected(&self) -> Vec<(String, Vec<usize>)> {
-        let parameters = self.layout.parameters.iter();
-        let running = self.layout.running.iter();
-        parameters
-            .map(|p| (p.name.clone(), super::tensor::file_shape(&p.shape.0)))
-            .chain(running.map(|r| (r.name.clone(), vec![r.channels])))
+    /// `tensors` in the order of `expected`.
+    fn matched<'a>(
+        &self,
+        expected: &[(String, Vec<usize>)],
+        tensors: &'a [Tensor],
+    ) -> Result<Vec<&'a Tensor>> {
+        let names: Vec<_> = tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+        names::check(expected, &names, &self.options.model.name)?;
+        let named: HashMap<&str, &Tensor> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+        expected
+            .iter()
+            .map(|(name, _)| named[name.as_str()].check_finite().map(|()| named[name.as_str()]))
             .collect()
     }
 
@@ -372,28 +377,4 @@ fn build(options: &SessionOptions, kind: PlanKind, batch: usize) -> Result<Graph
         PlanKind::Evaluate => nn::build(&options.model, &network),
         _ => nn::training_step(&options.model, &network, options.sgd),
     }
-}
-
-/// `tensors` in the order of `expected`, each of its shape and finite.
-fn match_names<'a>(expected: &[(String, Vec<usize>)], tensors: &'a [Tensor]) -> Result<Vec<&'a Tensor>> {
-    if let Some(stranger) = tensors.iter().find(|t| expected.iter().all(|(name, _)| *name != t.name)) {
-        return Err(Error::model(format!(
-            "tensor {} {:?} is none of this network; are the weights of another model?",
-            stranger.name, stranger.shape
-        )));
-    }
-    (expected.iter())
-        .map(|(name, shape)| {
-            let tensor = tensors.iter().find(|t| t.name == *name).ok_or_else(|| {
-                Error::model(format!("tensor {name} {shape:?} is missing; are the weights of another model?"))
-            })?;
-            if tensor.shape != *shape {
-                return Err(Error::model(format!(
-                    "tensor {name} has the shape {:?}, the network needs {shape:?}; are the weights of another model?",
-                    tensor.shape
-                )));
-            }
-            tensor.check_finite().map(|()| tensor)
-        })
-        .collect()
 }

@@ -115,12 +115,12 @@ fn damaged_checkpoints_do_not_resume() {
     let good = Checkpoint::load(&file).unwrap();
     type Change = fn(&mut Checkpoint);
     let cases: [(Change, &str); 6] = [
-        (|c| drop(c.tensors.pop()), "is missing"),
-        (|c| drop(c.momentum.pop()), "is missing"),
-        (|c| c.tensors[0].name.push('x'), "is none of this network"),
+        (|c| drop(c.tensors.pop()), "missing: "),
+        (|c| drop(c.momentum.pop()), "missing: "),
+        (|c| c.tensors[0].name.push('x'), "are not the tensors of"),
         (
             |c| c.tensors.iter_mut().filter(|t| t.shape.len() == 4).for_each(|t| t.shape.swap(0, 1)),
-            "has the shape",
+            "of another shape: ",
         ),
         (|c| c.info.classes.push("owl".into()), "knows 4 classes, the data has 3"),
         (|c| c.info.position = None, "cannot be continued|not continued"),

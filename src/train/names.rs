@@ -1,24 +1,19 @@
-//! Which tensors a network has, and how a file's differ from them.
+//! Which tensors a network has in files, and how a file's differ from them.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
-use crate::graph::Graph;
-use crate::nn::{self, Description, Options, Purpose};
-use crate::train::{Info, tensor};
+use crate::graph::StateLayout;
+
+use super::tensor::file_shape;
 
 /// Tensors of one kind that a refusal names; the rest it counts.
 const NAMED: usize = 4;
 
-/// A network's graph, for its State and its layers.
-pub fn graph(info: &Info, model: &Description) -> Result<Graph> {
-    nn::build(model, &Options::new(Purpose::Train, 1, info.image, info.classes.len()))
-}
-
 /// Names and file shapes (O I H W) of a network's parameters and running statistics, in checkpoint order.
-pub fn expected(graph: &Graph) -> Vec<(String, Vec<usize>)> {
-    let parameters = graph.state.parameters.iter().map(|p| (p.name.clone(), tensor::file_shape(&p.shape.0)));
-    let running = graph.state.running.iter().map(|r| (r.name.clone(), vec![r.channels]));
+pub(crate) fn expected(layout: &StateLayout) -> Vec<(String, Vec<usize>)> {
+    let parameters = layout.parameters.iter().map(|p| (p.name.clone(), file_shape(&p.shape.0)));
+    let running = layout.running.iter().map(|r| (r.name.clone(), vec![r.channels]));
     parameters.chain(running).collect()
 }
 
@@ -26,7 +21,11 @@ pub fn expected(graph: &Graph) -> Vec<(String, Vec<usize>)> {
 ///
 /// # Errors
 /// One sentence that names what is missing, what is not of this network, and what has another shape.
-pub fn check(expected: &[(String, Vec<usize>)], found: &[(&str, &[usize])], model: &str) -> Result<()> {
+pub(crate) fn check(
+    expected: &[(String, Vec<usize>)],
+    found: &[(&str, &[usize])],
+    model: &str,
+) -> Result<()> {
     let names: HashSet<&str> = found.iter().map(|(name, _)| *name).collect();
     let shapes: HashMap<&str, &[usize]> = expected.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
     let missing = (expected.iter())
