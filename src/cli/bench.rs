@@ -11,7 +11,7 @@ use rir::bench::report::{Findings, chosen, layers, ops};
 use rir::bench::{self, Bench, Network, Report, Settings};
 use rir::device::select::Choice;
 use rir::error::{Error, Result};
-use rir::graph::{Fusions, Precision};
+use rir::graph::Precision;
 use rir::text::{Align, columns};
 use rir::train::parse_duration;
 
@@ -19,7 +19,7 @@ use self::open::{Held, Maker};
 use super::inspect::extents;
 use super::model::Model;
 use super::output::Output;
-use super::setup::{Machine, at_least_one};
+use super::setup::{Fusion, Machine, at_least_one};
 
 /// Measure operations and whole training steps: time, rates, and the part of what this machine could do
 #[derive(clap::Args)]
@@ -122,9 +122,8 @@ struct Common {
     /// Height and width of an image [default: 32x32; of emu's narrow network 16x16]
     #[arg(long, value_name = "HxW", value_parser = extents)]
     image: Option<[usize; 2]>,
-    /// Run every operation by itself, as the network is written
-    #[arg(long)]
-    no_fuse: bool,
+    #[command(flatten)]
+    fusion: Fusion,
     /// Runs before the first figure
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     warmup: usize,
@@ -307,7 +306,9 @@ impl Common {
             Task::Fusion if self.plot.is_some() => {
                 "--plot draws cases, of which fusion has none: it goes with ops, layers, step and ladder"
             }
-            Task::Fusion if self.no_fuse => "fusion compares with and without: leave out --no-fuse",
+            Task::Fusion if self.fusion.asked().is_some() => {
+                "fusion compares with and without: leave out --fuse and --no-fuse"
+            }
             Task::Step if self.filter.is_some() => {
                 "a step is measured with all of its nodes: --filter goes with ops, layers, ladder and fusion"
             }
@@ -348,7 +349,7 @@ impl Common {
             classes: classes.unwrap_or(10),
             batch: self.batch.unwrap_or(usual),
             precision: self.precision.unwrap_or(stored),
-            fusions: if self.no_fuse { Fusions::NONE } else { Fusions::ALL },
+            fusions: self.fusion.fusions(),
         })
     }
 

@@ -62,14 +62,19 @@ impl Machine {
 /// Flags of the commands that fuse operations.
 #[derive(clap::Args)]
 pub struct Fusion {
-    /// Which operations are fused: identity, statistics, update, addend, reductions, together, epilogue, fold-identity;
-    /// a '-' before a name leaves it out, none before the names makes no other [default: all, which is without
-    /// fold-identity]
-    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true, help = fusion_help())]
     fuse: Option<Fusions>,
     /// Run every operation by itself, as the network is written
     #[arg(long, conflicts_with = "fuse")]
     no_fuse: bool,
+}
+
+fn fusion_help() -> String {
+    format!(
+        "Which operations are fused: {}; a '-' before a name leaves it out, none before the names makes no other \
+         [default: all, which is without fold-identity]",
+        Fusions::NAMES.join(", ")
+    )
 }
 
 impl Fusion {

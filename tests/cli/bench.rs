@@ -197,7 +197,7 @@ fn mistakes_are_said_before_anything_is_measured() {
     at(&["ladder", "conv3d", "--device", "cpu"]).fails(2, "did you mean 'conv2d'?");
     at(&["ladder", "shortcut", "--device", "cpu", "--model", "tiny.toml"]).fails(2, "has no shortcut");
     at(&["fusion", "--device", "cpu", "--plot", "x.svg"]).fails(2, "--plot draws cases");
-    at(&["fusion", "--device", "cpu", "--no-fuse"]).fails(2, "leave out --no-fuse");
+    at(&["fusion", "--device", "cpu", "--no-fuse"]).fails(2, "leave out --fuse and --no-fuse");
     at(&["step", "--device", "cpu", "--filter", "x"]).fails(2, "all of its nodes");
     at(&["ops", "--device", "cuda:7"]).fails(7, "--device cpu");
     if cfg!(rir_emu) {

@@ -9,8 +9,7 @@
 // Events tell this machine's time, of when their work was done.
 //
 // Environment: RIR_STANDIN_DEVICES, _CAPABILITY (90), _DRIVER (13000), _MEMORY and _L2 (bytes), _MULTIPROCESSORS (132),
-// _INIT and _BUSY (what cuInit and the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers). Not for
-// more than one thread at a time.
+// _INIT and _BUSY (what cuInit and the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers).
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -20,6 +19,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,6 +30,7 @@
 namespace {
 
 constexpr uint32_t SHARED_LIMIT = 227 * 1024, SHARED_DEFAULT = 48 * 1024;
+constexpr int THREAD_LOCAL = 1;  // the capture that only its own thread's calls may end
 
 long setting(const char* name, long otherwise) {
     const char* text = std::getenv((std::string("RIR_STANDIN_") + name).c_str());
@@ -64,12 +65,18 @@ bool initialised = false;
 int retained = 0;
 Result sticky = SUCCESS;
 thread_local bool current = false;
-Stream* capturing = nullptr;
+thread_local Stream* capturing = nullptr;
 std::map<uint64_t, size_t> memory, pinned;
 std::set<void*> handles;  // streams, events, modules, graphs and executable graphs that live
 std::map<std::string, std::unique_ptr<Function>> functions;
 size_t used = 0;
 long launches = 0;
+
+// A call's turn: threads share the card, one call at a time.
+struct Turn {
+    static inline std::recursive_mutex one;
+    std::lock_guard<std::recursive_mutex> lock{one};
+};
 
 // What every call that needs the context asks first.
 Result ready() {
@@ -87,6 +94,7 @@ Result unsafe_while_capturing() {
 }
 
 Result push(Stream* stream, Work work) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (!handles.count(stream)) return INVALID_HANDLE;  // among them the legacy stream, which nothing here may use
     if (stream->capturing) {
@@ -148,6 +156,7 @@ Result run(const RirEmuKernel& kernel, RirEmuLaunch launch, const std::vector<un
 
 template <typename T>
 Result destroy(T* handle) {
+    Turn turn;
     if (!handles.erase(handle)) return INVALID_HANDLE;
     delete handle;
     return sticky;
@@ -158,6 +167,7 @@ Result destroy(T* handle) {
 #define EXPORT extern "C" __attribute__((visibility("default"))) Result
 
 EXPORT cuInit(unsigned) {
+    Turn turn;
     if (Result r = Result(setting("INIT", SUCCESS))) return r;
     if (setting("DEVICES", 1) == 0) return NO_DEVICE;
     initialised = true;
@@ -200,37 +210,25 @@ EXPORT cuDeviceTotalMem_v2(size_t* bytes, int) {
     return SUCCESS;
 }
 EXPORT cuDeviceGetAttribute(int* value, int attribute, int) {
-    switch (attribute) {
-        case 75:
-            *value = int(setting("CAPABILITY", 90)) / 10;
-            return SUCCESS;
-        case 76:
-            *value = int(setting("CAPABILITY", 90)) % 10;
-            return SUCCESS;
-        case 97:
-            *value = SHARED_LIMIT;
-            return SUCCESS;
-        case 13:
-            *value = 1980000;
-            return SUCCESS;  // clock in kHz
-        case 16:
-            *value = int(setting("MULTIPROCESSORS", 132));
-            return SUCCESS;
-        case 36:
-            *value = 2619000;
-            return SUCCESS;  // clock of the memory in kHz
-        case 38:
-            *value = int(setting("L2", 50 << 20));
-            return SUCCESS;  // L2 cache in bytes
-        case 115:
-            *value = 0;
-            return SUCCESS;  // memory pools
-        default:
-            return INVALID_VALUE;
-    }
+    const long capability = setting("CAPABILITY", 90);
+    const std::map<int, long> known = {
+        {13, 1980000},                          // clock in kHz
+        {16, setting("MULTIPROCESSORS", 132)},  // on the card
+        {36, 2619000},                          // clock of the memory in kHz
+        {38, setting("L2", 50 << 20)},          // bytes of the L2 cache
+        {75, capability / 10},                  // of "9.0", the 9
+        {76, capability % 10},                  // and the 0
+        {97, SHARED_LIMIT},                     // bytes of shared memory that a block may ask for
+        {115, 0},                               // whether there are memory pools
+    };
+    auto found = known.find(attribute);
+    if (found == known.end()) return INVALID_VALUE;
+    *value = int(found->second);
+    return SUCCESS;
 }
 
 EXPORT cuDevicePrimaryCtxRetain(void** context, int device) {
+    Turn turn;
     if (!initialised) return NOT_INITIALIZED;
     if (Result r = Result(setting("BUSY", SUCCESS))) return r;
     retained++;
@@ -238,6 +236,7 @@ EXPORT cuDevicePrimaryCtxRetain(void** context, int device) {
     return SUCCESS;
 }
 EXPORT cuDevicePrimaryCtxRelease_v2(int) {
+    Turn turn;
     if (--retained > 0 || sticky) return sticky;
     if (memory.empty() && pinned.empty() && handles.empty()) return SUCCESS;
     std::fprintf(stderr, "stand-in driver: not given back: %zu blocks of memory, %zu pinned, %zu handles\n",
@@ -254,12 +253,14 @@ EXPORT cuCtxSetCurrent(void* context) {
 }
 
 EXPORT cuMemGetInfo_v2(size_t* free, size_t* total) {
+    Turn turn;
     if (Result r = ready()) return r;
     *total = size_t(setting("MEMORY", 1 << 28));
     *free = *total - used;
     return SUCCESS;
 }
 EXPORT cuMemAlloc_v2(uint64_t* address, size_t bytes) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     if (bytes == 0) return INVALID_VALUE;
     if (bytes > size_t(setting("MEMORY", 1 << 28)) - used) return OUT_OF_MEMORY;
@@ -272,6 +273,7 @@ EXPORT cuMemAlloc_v2(uint64_t* address, size_t bytes) {
     return SUCCESS;
 }
 EXPORT cuMemFree_v2(uint64_t address) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     auto block = memory.find(address);
     if (block == memory.end()) return INVALID_VALUE;
@@ -281,6 +283,7 @@ EXPORT cuMemFree_v2(uint64_t address) {
     return SUCCESS;
 }
 EXPORT cuMemHostAlloc(void** address, size_t bytes, unsigned) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     *address = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!*address) return OUT_OF_MEMORY;
@@ -289,6 +292,7 @@ EXPORT cuMemHostAlloc(void** address, size_t bytes, unsigned) {
     return SUCCESS;
 }
 EXPORT cuMemFreeHost(void* address) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     if (!pinned.erase(reinterpret_cast<uint64_t>(address))) return INVALID_VALUE;
     std::free(address);
@@ -315,6 +319,7 @@ EXPORT cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, Stream* strea
 }
 
 EXPORT cuStreamCreate(Stream** stream, unsigned) {
+    Turn turn;
     if (Result r = ready()) return r;
     *stream = new Stream;
     handles.insert(*stream);
@@ -322,27 +327,32 @@ EXPORT cuStreamCreate(Stream** stream, unsigned) {
 }
 EXPORT cuStreamDestroy_v2(Stream* stream) { return destroy(stream); }
 EXPORT cuStreamSynchronize(Stream* stream) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     return drain(stream);
 }
 EXPORT cuStreamQuery(Stream* stream) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     return stream->queue.empty() ? SUCCESS : NOT_READY;
 }
 EXPORT cuStreamIsCapturing(Stream* stream, int* status) {
+    Turn turn;
     *status = !stream->capturing ? 0 : stream->invalidated ? 2 : 1;
     return ready();
 }
-EXPORT cuStreamBeginCapture_v2(Stream* stream, int) {
+EXPORT cuStreamBeginCapture_v2(Stream* stream, int mode) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (!handles.count(stream)) return CAPTURE_UNSUPPORTED;
-    if (capturing) return INVALID_VALUE;
+    if (capturing || mode != THREAD_LOCAL) return INVALID_VALUE;
     capturing = stream;
     stream->capturing = std::make_unique<Graph>();
     stream->invalidated = false;
     return SUCCESS;
 }
 EXPORT cuStreamEndCapture(Stream* stream, Graph** graph) {
+    Turn turn;
     *graph = nullptr;
     if (Result r = ready()) return r;
     if (capturing != stream) return INVALID_VALUE;
@@ -355,6 +365,7 @@ EXPORT cuStreamEndCapture(Stream* stream, Graph** graph) {
 }
 
 EXPORT cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, unsigned long long flags) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (!handles.count(graph)) return INVALID_HANDLE;
     if (flags != 0) return INVALID_VALUE;
@@ -363,10 +374,12 @@ EXPORT cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, unsigned long lon
     return SUCCESS;
 }
 EXPORT cuGraphUpload(Graph* exec, Stream* stream) {
+    Turn turn;
     if (Result r = ready()) return r;
     return handles.count(exec) && handles.count(stream) ? SUCCESS : INVALID_HANDLE;
 }
 EXPORT cuGraphLaunch(Graph* exec, Stream* stream) {
+    Turn turn;
     if (!handles.count(exec)) return INVALID_HANDLE;
     return push(stream, [exec]() -> Result {
         if (!handles.count(exec)) return ILLEGAL_ADDRESS;  // destroyed while it was queued
@@ -380,6 +393,7 @@ EXPORT cuGraphExecDestroy(Graph* exec) { return destroy(exec); }
 EXPORT cuGraphDestroy(Graph* graph) { return destroy(graph); }
 
 EXPORT cuEventCreate(Event** event, unsigned flags) {
+    Turn turn;
     if (Result r = ready()) return r;
     *event = new Event;
     (*event)->timed = (flags & 2) == 0;
@@ -388,6 +402,7 @@ EXPORT cuEventCreate(Event** event, unsigned flags) {
 }
 EXPORT cuEventDestroy_v2(Event* event) { return destroy(event); }
 EXPORT cuEventRecord(Event* event, Stream* stream) {
+    Turn turn;
     if (!handles.count(event)) return INVALID_HANDLE;
     event->stream = stream;
     event->done = false;
@@ -400,6 +415,7 @@ EXPORT cuEventRecord(Event* event, Stream* stream) {
 }
 // A clock that ticks every half microsecond, as the manual says of a card's.
 EXPORT cuEventElapsedTime_v2(float* milliseconds, Event* start, Event* end) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (!handles.count(start) || !handles.count(end)) return INVALID_HANDLE;
     if (!start->timed || !end->timed || !start->recorded || !end->recorded) return INVALID_HANDLE;
@@ -409,12 +425,14 @@ EXPORT cuEventElapsedTime_v2(float* milliseconds, Event* start, Event* end) {
     return SUCCESS;
 }
 EXPORT cuEventSynchronize(Event* event) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     if (!event->done) drain(event->stream, event);
     return sticky;
 }
 
 EXPORT cuModuleLoadData(Module** module, const void* image) {
+    Turn turn;
     if (Result r = unsafe_while_capturing()) return r;
     const char* text = static_cast<const char*>(image);
     if (std::memcmp(text,
@@ -429,6 +447,7 @@ EXPORT cuModuleLoadData(Module** module, const void* image) {
 }
 EXPORT cuModuleUnload(Module* module) { return destroy(module); }
 EXPORT cuModuleGetFunction(Function** function, Module* module, const char* name) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (!handles.count(module)) return INVALID_HANDLE;
     for (size_t i = 0; const RirEmuKernel* kernel = rir_emu_kernel(i); i++) {
@@ -441,6 +460,7 @@ EXPORT cuModuleGetFunction(Function** function, Module* module, const char* name
     return NOT_FOUND;
 }
 EXPORT cuFuncGetParamInfo(Function* function, size_t index, size_t* offset, size_t* bytes) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (index != 0) return INVALID_VALUE;
     *offset = 0;
@@ -448,6 +468,7 @@ EXPORT cuFuncGetParamInfo(Function* function, size_t index, size_t* offset, size
     return SUCCESS;
 }
 EXPORT cuFuncSetAttribute(Function* function, int attribute, int value) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (attribute != 8 || value < 0 || uint32_t(value) > SHARED_LIMIT) return INVALID_VALUE;
     function->dynamic_shared = uint32_t(value);
@@ -455,6 +476,7 @@ EXPORT cuFuncSetAttribute(Function* function, int attribute, int value) {
 }
 EXPORT cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                       unsigned shared, Stream* stream, void** params, void** extra) {
+    Turn turn;
     if (Result r = ready()) return r;
     if (gx == 0 || gy == 0 || gz == 0 || gx > 0x7fffffff || gy > 65535 || gz > 65535) return INVALID_VALUE;
     uint64_t threads = uint64_t(bx) * by * bz;
