@@ -50,6 +50,10 @@ struct Source {
         const uint32_t pixel = uint32_t(columns.source(rows.source(origin.pixel, i * width), j));
         return pixels + uint64_t(pixel) * channels;
     }
+    // The distance from what tap (0, 0) reads to what tap (i, j) does, in elements.
+    __device__ __forceinline__ int32_t distance(uint32_t i, uint32_t j) const {
+        return columns.source(rows.source(0, i * width), j) * int32_t(channels);
+    }
     // Steps of the depth.
     __device__ __forceinline__ uint32_t steps() const {
         return rows.taps * columns.taps * ceil_div(channels, TILE_DEPTH);

@@ -8,11 +8,13 @@
 // residues, each a small convolution of its own (index.cuh, gradient_line): no product is computed in vain, and a class
 // without taps only runs its epilogue. The filters lie across the depth and stay so: ldmatrix turns them over.
 //
-// Tiles and epilogue as in mma_forward.cu. Grid: x = tiles of the largest class, channels first; z = class. Blocks past
-// the end of a smaller class have no pixels; their sums are zeros. Part class * (row tiles of the largest class) + row
-// tile of the partials holds the sums of a tile of g as stored, added in the order of its rows' lanes.
+// Tiles, `any` and epilogue as in mma_forward.cu; here the filters come in multiples of 32, the channels of 8. Grid: x
+// = tiles of the largest class, channels first; z = class. Blocks past the end of a smaller class have no pixels; their
+// sums are zeros. Part class * (row tiles of the largest class) + row tile of the partials holds the sums of a tile of
+// g as stored, added in the order of its rows' lanes.
 #include "../rir.cuh"
 #include "epilogue.cuh"
+#include "mma_any.cuh"
 #include "mma_epilogue.cuh"
 #include "mma_gather.cuh"
 #include "params.cuh"
@@ -20,30 +22,75 @@
 namespace conv2d {
 
 template <typename Tile, bool ANY>
-struct MmaDataGradOperands {
+struct MmaDataGradOperands;
+
+template <typename Tile>
+struct MmaDataGradOperands<Tile, false> {
     using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AcrossDepth>;
 
     const Source<bf16>& source;
     GatheredRows<Tile::THREADS> gathered;
+    const bf16* filters;  // [K R S C], of the tile's channels on
+    const Extents& e;
+    uint32_t channel_count;  // of the tile and those after it
+    Step step;               // to fetch
+
+    __device__ __forceinline__ MmaDataGradOperands(const DataGradParams& p, const Source<bf16>& source,
+                                                   uint32_t first_pixel, uint32_t pixels, uint32_t first_channel)
+        : source(source),
+          gathered(source, first_pixel, pixels),
+          filters(static_cast<const bf16*>(p.w) + first_channel),
+          e(p.e),
+          channel_count(p.e.c - first_channel) {}
+    __device__ __forceinline__ uint32_t steps() const { return whole_steps(source); }
+    __device__ __forceinline__ void fetch(Stage& stage) {
+        gathered.fetch(stage.rows, source, step);
+        // In 32 bits, as many as the weight gradient counts in.
+        const uint32_t filter_elements = e.r * e.s * e.c;
+        const uint32_t tap = source.rows.filter(step.i) * e.s + source.columns.filter(step.j);
+        const bf16* from = filters + (step.channel * filter_elements + tap * e.c);
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t, uint32_t filter, uint32_t c) -> GlobalChunk {
+            return {from + (filter * filter_elements + c), c >= channel_count};
+        });
+        step.advance(source);
+    }
+};
+
+template <typename Tile>
+struct MmaDataGradOperands<Tile, true> {
+    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AcrossDepth>;
+
+    const Source<bf16>& source;
+    AnyGatheredRows<Tile::THREADS> gathered;
     const bf16* filters;  // [K R S C]
     const Extents& e;
     uint32_t first_channel;
-    Depth depth;
+    FlatDepth depth;
     DepthPosition step;  // to fetch
     DepthPosition own;   // of this thread's chunks along its depth
 
+    __device__ __forceinline__ MmaDataGradOperands(const DataGradParams& p, const Source<bf16>& source,
+                                                   uint32_t first_pixel, uint32_t pixels, uint32_t first_channel)
+        : source(source),
+          gathered(source, first_pixel, pixels),
+          filters(static_cast<const bf16*>(p.w)),
+          e(p.e),
+          first_channel(first_channel),
+          depth(source),
+          own(depth.steps() > 0 ? depth.after({}, own_depth<Tile::THREADS>()) : DepthPosition{}) {}
+    __device__ __forceinline__ uint32_t steps() const { return depth.steps(); }
     __device__ __forceinline__ void fetch(Stage& stage) {
-        gathered.fetch(stage.rows, !ANY || e.k % CHUNK == 0, source, depth, own);
+        gathered.fetch(stage.rows, source, depth, own);
         const auto address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
             const DepthPosition position = depth.after(step, line);
             const uint32_t c = first_channel + at + i;
             const uint32_t tap = source.rows.filter(position.i) * e.s + source.columns.filter(position.j);
-            const bf16* from = filters + (uint64_t(position.channel) * (e.r * e.s) + tap) * e.c + c;
+            const bf16* from = filters + ((position.channel * (e.r * e.s) + tap) * e.c + c);
             return c < e.c && depth.holds(position) ? from : nullptr;
         };
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, !ANY || e.c % CHUNK == 0, filters, address);
-        step = depth.next_step(step);
-        own = depth.next_step(own);
+        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, e.c % CHUNK == 0, filters, address);
+        step = depth.after(step, MMA_DEPTH);
+        own = depth.after(own, MMA_DEPTH);
     }
 };
 
@@ -156,12 +203,9 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
         }
         return;
     }
-    const Depth depth(source);
-    const DepthPosition own = depth.after({}, own_depth<Tile::THREADS>());
-    const bf16* w = static_cast<const bf16*>(p.w);
-    Operands operands{source, {source, first_pixel, pixels}, w, e, first_channel, depth, {}, own};
+    Operands operands(p, source, first_pixel, pixels, first_channel);
     MmaSums<Tile> sums;
-    multiply<Tile>(shared.stages, operands, depth.steps(), sums);
+    multiply<Tile>(shared.stages, operands, operands.steps(), sums);
 
     // For whom the first pass's barrier waits.
     for (uint32_t b = 0; p.relu != nullptr && b < branches(p); ++b) {

@@ -6,14 +6,15 @@
 // im2col matrix of the rows is never stored: each step copies its part of it (mma_gather.cuh), the padding as zeros.
 //
 // Tile: 128 pixels x 32, 64, 96, 128 or 192 filters x 32 of the depth, by 4 warps or, of 192, 8 (mma_index.cuh). Grid:
-// x = tiles, filters first, so that blocks that run together read the same pixels. `any` takes any number of channels,
-// the others multiples of 8.
+// x = tiles, filters first, so that blocks that run together read the same pixels. `any` takes any number of channels
+// and taps (mma_any.cuh), the others multiples of 32 channels and at most MOST_TAPS taps a dimension.
 //
 // Epilogue (mma_epilogue.cuh): E, then scale and shift, outer shortcut and ReLU; storing; for training, the tile's mean
 // and squared deviations per channel of the values as they were stored. Invariant: two passes over them, so a large
 // mean cancels nothing; rows past the last pixel count nowhere.
 #include "../rir.cuh"
 #include "epilogue.cuh"
+#include "mma_any.cuh"
 #include "mma_epilogue.cuh"
 #include "mma_gather.cuh"
 #include "params.cuh"
@@ -21,19 +22,63 @@
 namespace conv2d {
 
 template <typename Tile, bool ANY>
-struct MmaForwardOperands {
+struct MmaForwardOperands;
+
+template <typename Tile>
+struct MmaForwardOperands<Tile, false> {
     using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AlongDepth>;
 
     const Source<bf16>& source;
     GatheredRows<Tile::THREADS> gathered;
+    const bf16* filters;  // [K R S C], of this thread's channels on
+    uint32_t first_filter, filter_count;
+    Step step;  // to fetch
+
+    __device__ __forceinline__ MmaForwardOperands(const ForwardParams& p, const Source<bf16>& source,
+                                                  uint32_t first_pixel, uint32_t pixels, uint32_t first_filter)
+        : source(source),
+          gathered(source, first_pixel, pixels),
+          filters(static_cast<const bf16*>(p.w) + own_depth<Tile::THREADS>()),
+          first_filter(first_filter),
+          filter_count(p.e.k) {}
+    __device__ __forceinline__ uint32_t steps() const { return whole_steps(source); }
+    __device__ __forceinline__ void fetch(Stage& stage) {
+        gathered.fetch(stage.rows, source, step);
+        // In 32 bits, as many as the weight gradient counts in.
+        const uint32_t filter_elements = source.rows.taps * source.columns.taps * source.channels;
+        const uint32_t tap = step.i * source.columns.taps + step.j;
+        const bf16* from = filters + (tap * source.channels + step.channel);
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t, uint32_t column, uint32_t) -> GlobalChunk {
+            const uint32_t k = first_filter + column;
+            return {from + k * filter_elements, k >= filter_count};
+        });
+        step.advance(source);
+    }
+};
+
+template <typename Tile>
+struct MmaForwardOperands<Tile, true> {
+    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AlongDepth>;
+
+    const Source<bf16>& source;
+    AnyGatheredRows<Tile::THREADS> gathered;
     const bf16* filters;  // [K R S C]
     uint32_t first_filter, filter_count;
-    Depth depth;
+    FlatDepth depth;
     DepthPosition own;  // of this thread's chunks in the step to fetch
 
+    __device__ __forceinline__ MmaForwardOperands(const ForwardParams& p, const Source<bf16>& source,
+                                                  uint32_t first_pixel, uint32_t pixels, uint32_t first_filter)
+        : source(source),
+          gathered(source, first_pixel, pixels),
+          filters(static_cast<const bf16*>(p.w)),
+          first_filter(first_filter),
+          filter_count(p.e.k),
+          depth(source),
+          own(depth.after({}, own_depth<Tile::THREADS>())) {}
+    __device__ __forceinline__ uint32_t steps() const { return depth.steps(); }
     __device__ __forceinline__ void fetch(Stage& stage) {
-        const bool whole = !ANY || source.channels % CHUNK == 0;
-        gathered.fetch(stage.rows, whole, source, depth, own);
+        gathered.fetch(stage.rows, source, depth, own);
         const uint32_t filter_elements = depth.tap_rows * depth.tap_columns * depth.channels;
         const auto address = [&](uint32_t, uint32_t column, uint32_t, uint32_t i) -> const bf16* {
             const DepthPosition position = i == 0 ? own : depth.after(own, i);
@@ -41,12 +86,11 @@ struct MmaForwardOperands {
             if (k >= filter_count || !depth.holds(position)) {
                 return nullptr;
             }
-            // In 32 bits, as many as the weight gradient counts in.
             const uint32_t tap = position.i * depth.tap_columns + position.j;
             return filters + (k * filter_elements + tap * depth.channels + position.channel);
         };
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, whole, filters, address);
-        own = depth.next_step(own);
+        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, depth.channels % CHUNK == 0, filters, address);
+        own = depth.after(own, MMA_DEPTH);
     }
 };
 
@@ -138,12 +182,9 @@ __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
     const uint32_t first_filter = blockIdx.x % filter_tiles * COLUMNS;
 
     const Source<bf16> source = input_source<bf16>(p.x, e);
-    const Depth depth(source);
-    const DepthPosition own = depth.after({}, own_depth<Tile::THREADS>());
-    const bf16* w = static_cast<const bf16*>(p.w);
-    Operands operands{source, {source, first_pixel, pixels}, w, first_filter, e.k, depth, own};
+    Operands operands(p, source, first_pixel, pixels, first_filter);
     MmaSums<Tile> sums;
-    multiply<Tile>(shared.stages, operands, depth.steps(), sums);
+    multiply<Tile>(shared.stages, operands, operands.steps(), sums);
 
     const uint32_t count = min(TILE_ROWS, pixels - first_pixel);
     for (uint32_t pass = 0; pass < S::PASSES; ++pass) {

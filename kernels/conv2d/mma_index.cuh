@@ -63,6 +63,32 @@ __host__ __device__ constexpr uint32_t swizzled_chunk(uint32_t line, uint32_t ch
     return line * CHUNKS + (chunk ^ (CHUNKS % 8 == 0 ? line % 8 : line / 2 % 4));
 }
 
+// -- The padding, of a pixel's taps: known before the first step, so that a step asks for one bit. --
+
+// Taps of a dimension at most, where bits tell which of them read the padding.
+constexpr uint32_t MOST_TAPS = 16;
+
+// Bits 0 .. n - 1; none where n is negative.
+__host__ __device__ constexpr uint32_t first_bits(int32_t n) {
+    const int32_t count = n < 0 ? 0 : n > int32_t(MOST_TAPS) ? int32_t(MOST_TAPS) : n;
+    return (1u << count) - 1;
+}
+// Bits of the taps of a line that read nothing from `origin`, of a source of `extent` positions: all but those from the
+// first that is inside to the last.
+__host__ __device__ constexpr uint32_t taps_outside(const Line& line, int32_t origin, uint32_t extent) {
+    const int32_t first = line.direction > 0 ? -origin : origin - int32_t(extent) + 1;
+    return first_bits(int32_t(line.taps)) & (first_bits(first) | ~first_bits(first + int32_t(extent)));
+}
+// The same of both dimensions: bit i of the taps of row i, bit MOST_TAPS + j of those of column j.
+__host__ __device__ constexpr uint32_t taps_outside(const Line& rows, const Line& columns, int32_t y, int32_t x,
+                                                    uint32_t height, uint32_t width) {
+    return taps_outside(rows, y, height) | taps_outside(columns, x, width) << MOST_TAPS;
+}
+// Those that decide about tap (i, j).
+__host__ __device__ constexpr uint32_t tap_bits(uint32_t i, uint32_t j) { return (1u << i) | (1u << (MOST_TAPS + j)); }
+// As of pixels that are none: every tap is outside.
+constexpr uint32_t ALL_OUTSIDE = ~0u;
+
 // -- The way out: sums as [rows][PASS_COLUMNS] of f32, eight neighbours a thread. --
 
 // A tile wider than 96 columns goes out in two passes, so that the sums fit where the stages were.

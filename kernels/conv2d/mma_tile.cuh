@@ -65,32 +65,24 @@ __device__ __forceinline__ uint32_t filled_line(uint32_t round) {
     return (round * THREADS + threadIdx.x) / Tile::CHUNKS;
 }
 
-// Fills a tile by THREADS threads. `address(round, line, at, i)` is that of element at + i of a line, where `at` begins
-// the thread's chunk of the round; null where there is none: a 0. `whole`: the eight elements of a chunk are neighbours
-// in global memory, aligned to 16 bytes, or all null. Such chunks are copied in the background through the CACHES;
-// others are gathered one by one, at once. `somewhere` is any valid address: what a copy of nothing names.
-template <uint32_t THREADS, ptx::Through CACHES, typename Tile, typename Address>
-__device__ __forceinline__ void fill(Tile& tile, bool whole, const void* somewhere, Address address) {
+// A chunk of an operand in global memory: eight neighbours, aligned to 16 bytes. Nothing enters as zeros, and is read
+// from nowhere: `from` may then be any address.
+struct GlobalChunk {
+    const bf16* from;
+    bool nothing;
+};
+
+// Fills a tile by THREADS threads, in the background through the CACHES. `chunk(round, line, at)` is the one that holds
+// elements at .. at + 8 of a line.
+template <uint32_t THREADS, ptx::Through CACHES, typename Tile, typename ChunkAt>
+__device__ __forceinline__ void fill(Tile& tile, ChunkAt chunk_at) {
     static_assert(Tile::LINES * Tile::CHUNKS % THREADS == 0, "no thread is left over");
 #pragma unroll
     for (uint32_t round = 0; round < fill_rounds<Tile>(THREADS); ++round) {
         const uint32_t line = filled_line<Tile, THREADS>(round);
         const uint32_t chunk = (round * THREADS + threadIdx.x) % Tile::CHUNKS;
-        uint4& to = tile.chunk(line, chunk);
-        if (whole) {
-            const bf16* from = address(round, line, chunk * CHUNK, 0);
-            const bool nothing = from == nullptr;
-            ptx::copy_async<16, CACHES>(&to, nothing ? somewhere : from, nothing ? 0 : 16);
-            continue;
-        }
-        uint32_t pairs[CHUNK / 2] = {};
-#pragma unroll
-        for (uint32_t i = 0; i < CHUNK; ++i) {
-            const bf16* from = address(round, line, chunk * CHUNK, i);
-            const uint32_t bits = from != nullptr ? __bfloat16_as_ushort(*from) : 0;
-            pairs[i / 2] |= bits << (i % 2 * 16);
-        }
-        to = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+        const GlobalChunk global = chunk_at(round, line, chunk * CHUNK);
+        ptx::copy_async<16, CACHES>(&tile.chunk(line, chunk), global.from, global.nothing ? 0 : 16);
     }
 }
 

@@ -9,42 +9,125 @@
 // Tiles as in mma_forward.cu. Grid: x = tiles, filters first; y = split. The sums are stored from registers: eight
 // lanes hold eight neighbours of a filter, a whole sector.
 #include "../rir.cuh"
-#include "gather.cuh"
-#include "mma_tile.cuh"
+#include "mma_any.cuh"
+#include "mma_gather.cuh"
 #include "params.cuh"
 
 namespace conv2d {
 
-template <typename Stage>
-struct MmaWeightGradShared {
-    Stage stages[STAGES];
-    // Of the pixels of as many steps: the step that is fetched reads its own, and finds those of the step after.
-    OriginVector origins[STAGES][MMA_DEPTH];
+template <typename Tile, bool ANY>
+struct MmaWeightGradOperands;
+
+// What a block knows of where it works.
+struct WeightGradPlace {
+    uint32_t first_row, first_filter;
+    uint32_t begin, end;  // pixels of the split
 };
 
-template <typename Tile, bool ANY>
-struct MmaWeightGradOperands {
+template <typename Tile>
+struct MmaWeightGradOperands<Tile, false> {
     using Stage = MmaStage<Tile, Chunks::AcrossDepth, Chunks::AcrossDepth>;
+    // Where the taps of a pixel begin.
+    struct Corner {
+        int32_t pixel;     // of the source, that tap (0, 0) reads
+        uint32_t outside;  // taps_outside
+    };
+    // Of the pixels of STAGES steps, and of the STAGES steps after, which are found meanwhile.
+    struct Shared {
+        Stage stages[STAGES];
+        Corner corners[2][STAGES * MMA_DEPTH];
+    };
+
+    const Source<bf16>& source;
+    WeightGradPlace place;
+    Corner (&corners)[2][STAGES * MMA_DEPTH];
+    const bf16* from;  // this thread's elements of a filter, as tap (0, 0) of the source's first pixel would read them
+    uint32_t bits;     // tap_bits of their tap
+    bool past;         // whether they are past the filter's last element
+    const bf16* dz;    // [K], from the tile's filters on, of the first pixel of the step to fetch
+    uint32_t filters;  // K
+    uint32_t step;     // to fetch
+
+    __device__ __forceinline__ MmaWeightGradOperands(const WeightGradParams& p, const Source<bf16>& source,
+                                                     Shared& shared, const WeightGradPlace& place)
+        : source(source), place(place), corners(shared.corners), filters(p.e.k), step(0) {
+        constexpr uint32_t ROW_CHUNKS = TILE_ROWS / CHUNK;
+        static_assert(Tile::THREADS % ROW_CHUNKS == 0, "in every round the same elements");
+        const uint32_t own = place.first_row + threadIdx.x % ROW_CHUNKS * CHUNK;
+        const Tap tap = unpack_tap(own, p.e.s, p.e.c);
+        past = own >= p.e.r * p.e.s * p.e.c;
+        from = source.pixels + (source.distance(tap.r, tap.s) + int32_t(tap.c));
+        bits = past ? 0 : tap_bits(tap.r, tap.s);
+        dz = static_cast<const bf16*>(p.dz) + (uint64_t(place.begin) * filters + place.first_filter);
+        find_corners(0);
+        __syncthreads();
+    }
+    __device__ __forceinline__ uint32_t steps() const { return ceil_div(place.end - place.begin, MMA_DEPTH); }
+    // Of the STAGES steps from `of_step` on.
+    __device__ __forceinline__ void find_corners(uint32_t of_step) {
+        for (uint32_t at = threadIdx.x; at < STAGES * MMA_DEPTH; at += Tile::THREADS) {
+            const uint32_t m = place.begin + of_step * MMA_DEPTH + at;
+            const Origin origin = source.origin(min(m, place.end - 1));
+            corners[of_step / STAGES % 2][at] = {origin.pixel,
+                                                 m < place.end ? taps_outside(source, origin) : ALL_OUTSIDE};
+        }
+    }
+    __device__ __forceinline__ void fetch(Stage& stage) {
+        const Corner* of_step = &corners[step / STAGES % 2][step % STAGES * MMA_DEPTH];
+        fill<Tile::THREADS, ptx::Through::All>(stage.rows, [&](uint32_t, uint32_t line, uint32_t) -> GlobalChunk {
+            const Corner corner = of_step[line];
+            return {from + int64_t(corner.pixel) * source.channels, past || (corner.outside & bits) != 0};
+        });
+        const uint32_t pixels = place.end - (place.begin + step * MMA_DEPTH);
+        const uint32_t filters_left = filters - place.first_filter;
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t, uint32_t line, uint32_t k) -> GlobalChunk {
+            return {dz + (line * filters + k), line >= pixels || k >= filters_left};
+        });
+        dz += MMA_DEPTH * filters;
+        // Their place is that of steps that were fetched before the latest barrier.
+        if (step % STAGES == 0) {
+            find_corners(step + STAGES);
+        }
+        ++step;
+    }
+};
+
+template <typename Tile>
+struct MmaWeightGradOperands<Tile, true> {
+    using Stage = MmaStage<Tile, Chunks::AcrossDepth, Chunks::AcrossDepth>;
+    struct Shared {
+        Stage stages[STAGES];
+        // Of the pixels of as many steps: the step that is fetched reads its own, and finds those of the step after.
+        OriginVector origins[STAGES][MMA_DEPTH];
+    };
 
     const Source<bf16>& source;
     const Extents& e;
+    WeightGradPlace place;
     const bf16* dz;  // [N P Q K]
     OriginVector (&origins)[STAGES][MMA_DEPTH];
-    uint32_t first_row, first_filter;
-    uint32_t begin, end;  // pixels of the split
-    Tap own;              // of the first element of this thread's chunks of rows, the same in every round
+    Tap own;  // of the first element of this thread's chunks of rows, the same in every round
     uint32_t step;
 
-    __device__ __forceinline__ void find_origin(uint32_t of_step, uint32_t line) {
-        const uint32_t m = begin + of_step * MMA_DEPTH + line;
-        origins[of_step % STAGES][line] = to_vector(m < end ? source.origin(m) : Origin{NOWHERE, NOWHERE, 0});
-    }
-    // Those of the first steps, which are fetched without a barrier between them.
-    __device__ __forceinline__ void find_first_origins() {
+    __device__ __forceinline__ MmaWeightGradOperands(const WeightGradParams& p, const Source<bf16>& source,
+                                                     Shared& shared, const WeightGradPlace& place)
+        : source(source),
+          e(p.e),
+          place(place),
+          dz(static_cast<const bf16*>(p.dz)),
+          origins(shared.origins),
+          own(unpack_tap(place.first_row + threadIdx.x % (TILE_ROWS / CHUNK) * CHUNK, p.e.s, p.e.c)),
+          step(0) {
+        // The first steps are fetched without a barrier between them.
         for (uint32_t at = threadIdx.x; at < STAGES * MMA_DEPTH; at += Tile::THREADS) {
             find_origin(at / MMA_DEPTH, at % MMA_DEPTH);
         }
         __syncthreads();
+    }
+    __device__ __forceinline__ uint32_t steps() const { return ceil_div(place.end - place.begin, MMA_DEPTH); }
+    __device__ __forceinline__ void find_origin(uint32_t of_step, uint32_t line) {
+        const uint32_t m = place.begin + of_step * MMA_DEPTH + line;
+        origins[of_step % STAGES][line] = to_vector(m < place.end ? source.origin(m) : Origin{NOWHERE, NOWHERE, 0});
     }
     // The tap `i` elements after the chunk's first.
     __device__ __forceinline__ Tap further(uint32_t i) const {
@@ -65,16 +148,16 @@ struct MmaWeightGradOperands {
             const OriginVector origin = of_step[line];
             const Tap tap = further(i);
             const bf16* run = source.run(to_origin(origin), tap.r, tap.s);
-            return run != nullptr && first_row + at + i < e.r * e.s * e.c ? run + tap.c : nullptr;
+            return run != nullptr && place.first_row + at + i < e.r * e.s * e.c ? run + tap.c : nullptr;
         };
-        fill<Tile::THREADS, ptx::Through::All>(stage.rows, !ANY || e.c % CHUNK == 0, source.pixels, source_address);
-        const uint32_t first_pixel = begin + step * MMA_DEPTH;
+        fill_any<Tile::THREADS, ptx::Through::All>(stage.rows, e.c % CHUNK == 0, source.pixels, source_address);
+        const uint32_t first_pixel = place.begin + step * MMA_DEPTH;
         const auto gradient_address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
             const uint32_t m = first_pixel + line;
-            const uint32_t k = first_filter + at + i;
-            return m < end && k < e.k ? dz + uint64_t(m) * e.k + k : nullptr;
+            const uint32_t k = place.first_filter + at + i;
+            return m < place.end && k < e.k ? dz + uint64_t(m) * e.k + k : nullptr;
         };
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, !ANY || e.k % CHUNK == 0, dz, gradient_address);
+        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, e.k % CHUNK == 0, dz, gradient_address);
         ++step;
         // In place of those of a step that was fetched before the latest barrier.
         if (step >= STAGES && threadIdx.x < MMA_DEPTH) {
@@ -87,7 +170,7 @@ template <uint32_t COLUMNS, bool ANY>
 __device__ __forceinline__ void mma_weight_grad(const WeightGradParams& p) {
     using Tile = MmaTile<COLUMNS>;
     using Operands = MmaWeightGradOperands<Tile, ANY>;
-    using Shared = MmaWeightGradShared<typename Operands::Stage>;
+    using Shared = typename Operands::Shared;
     RIR_SHARED_DYNAMIC(Shared, shared);
     const Extents& e = p.e;
     const uint32_t filter_tiles = ceil_div(e.k, COLUMNS);
@@ -97,14 +180,9 @@ __device__ __forceinline__ void mma_weight_grad(const WeightGradParams& p) {
     const uint32_t end = min(begin + p.pixels_per_split, e.n * e.p * e.q);
 
     const Source<bf16> source = input_source<bf16>(p.x, e);
-    constexpr uint32_t ROW_CHUNKS = TILE_ROWS / CHUNK;
-    static_assert(Tile::THREADS % ROW_CHUNKS == 0, "whole lines in every round");
-    const Tap own = unpack_tap(first_row + threadIdx.x % ROW_CHUNKS * CHUNK, e.s, e.c);
-    const bf16* dz = static_cast<const bf16*>(p.dz);
-    Operands operands{source, e, dz, shared.origins, first_row, first_filter, begin, end, own, 0};
-    operands.find_first_origins();
+    Operands operands(p, source, shared, {first_row, first_filter, begin, end});
     MmaSums<Tile> sums;
-    multiply<Tile>(shared.stages, operands, ceil_div(end - begin, MMA_DEPTH), sums);
+    multiply<Tile>(shared.stages, operands, operands.steps(), sums);
 
     const uint32_t elements = e.r * e.s * e.c;
     float* dw = p.dw + uint64_t(blockIdx.y) * e.k * elements;
