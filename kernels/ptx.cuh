@@ -116,6 +116,15 @@ __device__ __forceinline__ void copy_async_wait_all() {
 #endif
 }
 
+// Keeps a value that loops use in its register: the compiler would rather compute some anew in every round.
+__device__ __forceinline__ void keep(uint32_t& value) {
+#if defined(__CUDACC__)
+    asm volatile("" : "+r"(value));
+#else
+    static_cast<void>(value);
+#endif
+}
+
 // Matrix instructions. All lanes of the warp execute the same one together. With group = lane / 4 and place = 2 * (lane
 // % 4), a register that holds a part of an 8 x 8 matrix of 16-bit elements has its elements (group, place) and (group,
 // place + 1), the first in the lower half.

@@ -5,36 +5,38 @@
 // stem's 27 products are one step.
 #pragma once
 
-#include "gather.cuh"
-#include "mma_tile.cuh"
+#include "mma_gather.cuh"
 
 namespace conv2d {
 
-// Fills a tile by THREADS threads. `address(round, line, at, i)` is that of element at + i of a line, where `at` begins
-// the thread's chunk of the round; null where there is none: a 0. `whole`: the eight elements of a chunk are neighbours
-// in global memory, aligned to 16 bytes, or all null. Such chunks are copied in the background through the CACHES;
-// others are gathered one by one, at once. `somewhere` is any valid address.
+// Fills a tile by THREADS threads. `address(line_round, chunk_round, i)` is that of element i of the chunk that the
+// thread fills in these rounds of Filling; null where there is none: a 0. `whole`: the eight elements of a chunk are
+// neighbours in global memory, aligned to 16 bytes, or all null. Such chunks are copied in the background through the
+// CACHES; others are gathered one by one, at once.
 template <uint32_t THREADS, ptx::Through CACHES, typename Tile, typename Address>
-__device__ __forceinline__ void fill_any(Tile& tile, bool whole, const bf16* somewhere, Address address) {
+__device__ __forceinline__ void fill_any(Tile& tile, bool whole, Address address) {
+    using F = typename Tile::template FilledBy<THREADS>;
     if (whole) {
-        fill<THREADS, CACHES>(tile, [&](uint32_t round, uint32_t line, uint32_t at) -> GlobalChunk {
-            const bf16* from = address(round, line, at, 0);
-            return {from != nullptr ? from : somewhere, from == nullptr};
+        fill<THREADS, CACHES>(tile, [&](uint32_t line_round, uint32_t chunk_round) -> GlobalChunk {
+            const bf16* from = address(line_round, chunk_round, 0);
+            return {from, from == nullptr};
         });
         return;
     }
 #pragma unroll
-    for (uint32_t round = 0; round < fill_rounds<Tile>(THREADS); ++round) {
-        const uint32_t line = filled_line<Tile, THREADS>(round);
-        const uint32_t chunk = (round * THREADS + threadIdx.x) % Tile::CHUNKS;
-        uint32_t pairs[CHUNK / 2] = {};
+    for (uint32_t line_round = 0; line_round < F::LINE_ROUNDS; ++line_round) {
 #pragma unroll
-        for (uint32_t i = 0; i < CHUNK; ++i) {
-            const bf16* from = address(round, line, chunk * CHUNK, i);
-            const uint32_t bits = from != nullptr ? __bfloat16_as_ushort(*from) : 0;
-            pairs[i / 2] |= bits << (i % 2 * 16);
+        for (uint32_t chunk_round = 0; chunk_round < F::CHUNK_ROUNDS; ++chunk_round) {
+            uint32_t pairs[CHUNK / 2] = {};
+#pragma unroll
+            for (uint32_t i = 0; i < CHUNK; ++i) {
+                const bf16* from = address(line_round, chunk_round, i);
+                const uint32_t bits = from != nullptr ? __bfloat16_as_ushort(*from) : 0;
+                pairs[i / 2] |= bits << (i % 2 * 16);
+            }
+            tile.chunks[F::place(threadIdx.x, line_round, chunk_round)] =
+                make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
         }
-        tile.chunk(line, chunk) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
     }
 }
 
@@ -73,14 +75,15 @@ struct FlatDepth {
 template <uint32_t THREADS>
 struct AnyGatheredRows {
     using Rows = OperandTile<Chunks::AlongDepth, TILE_ROWS>;
+    using F = typename Rows::template FilledBy<THREADS>;
 
-    Origin origins[fill_rounds<Rows>(THREADS)];
+    Origin origins[F::LINE_ROUNDS];
 
     // Rows are pixels first .. first + TILE_ROWS of `pixels`.
     __device__ __forceinline__ AnyGatheredRows(const Source<bf16>& source, uint32_t first, uint32_t pixels) {
 #pragma unroll
-        for (uint32_t round = 0; round < fill_rounds<Rows>(THREADS); ++round) {
-            const uint32_t index = first + filled_line<Rows, THREADS>(round);
+        for (uint32_t round = 0; round < F::LINE_ROUNDS; ++round) {
+            const uint32_t index = first + F::line(threadIdx.x, round);
             origins[round] = index < pixels ? source.origin(index) : Origin{NOWHERE, NOWHERE, 0};
         }
     }
@@ -88,12 +91,12 @@ struct AnyGatheredRows {
     __device__ __forceinline__ void fetch(Rows& tile, const Source<bf16>& source, const FlatDepth& depth,
                                           const DepthPosition& own) const {
         const bool whole = source.channels % CHUNK == 0;
-        const auto address = [&](uint32_t round, uint32_t, uint32_t, uint32_t i) -> const bf16* {
+        const auto address = [&](uint32_t round, uint32_t, uint32_t i) -> const bf16* {
             const DepthPosition position = i == 0 ? own : depth.after(own, i);
             const bf16* run = depth.holds(position) ? source.run(origins[round], position.i, position.j) : nullptr;
             return run != nullptr ? run + position.channel : nullptr;
         };
-        fill_any<THREADS, ptx::Through::All>(tile, whole, source.pixels, address);
+        fill_any<THREADS, ptx::Through::All>(tile, whole, address);
     }
 };
 

@@ -49,9 +49,13 @@ struct MmaDataGradOperands<Tile, false> {
         const uint32_t filter_elements = e.r * e.s * e.c;
         const uint32_t tap = source.rows.filter(step.i) * e.s + source.columns.filter(step.j);
         const bf16* from = filters + (step.channel * filter_elements + tap * e.c);
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t, uint32_t filter, uint32_t c) -> GlobalChunk {
+        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
+        const auto chunk_at = [&](uint32_t line_round, uint32_t chunk_round) -> GlobalChunk {
+            const uint32_t filter = F::line(threadIdx.x, line_round);
+            const uint32_t c = F::chunk(threadIdx.x, chunk_round) * CHUNK;
             return {from + (filter * filter_elements + c), c >= channel_count};
-        });
+        };
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, chunk_at);
         step.advance(source);
     }
 };
@@ -77,18 +81,19 @@ struct MmaDataGradOperands<Tile, true> {
           e(p.e),
           first_channel(first_channel),
           depth(source),
-          own(depth.steps() > 0 ? depth.after({}, own_depth<Tile::THREADS>()) : DepthPosition{}) {}
+          own(depth.steps() > 0 ? depth.after({}, own_depth()) : DepthPosition{}) {}
     __device__ __forceinline__ uint32_t steps() const { return depth.steps(); }
     __device__ __forceinline__ void fetch(Stage& stage) {
         gathered.fetch(stage.rows, source, depth, own);
-        const auto address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
-            const DepthPosition position = depth.after(step, line);
-            const uint32_t c = first_channel + at + i;
+        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
+        const auto address = [&](uint32_t line_round, uint32_t chunk_round, uint32_t i) -> const bf16* {
+            const DepthPosition position = depth.after(step, F::line(threadIdx.x, line_round));
+            const uint32_t c = first_channel + F::chunk(threadIdx.x, chunk_round) * CHUNK + i;
             const uint32_t tap = source.rows.filter(position.i) * e.s + source.columns.filter(position.j);
             const bf16* from = filters + ((position.channel * (e.r * e.s) + tap) * e.c + c);
             return c < e.c && depth.holds(position) ? from : nullptr;
         };
-        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, e.c % CHUNK == 0, filters, address);
+        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, e.c % CHUNK == 0, address);
         step = depth.after(step, MMA_DEPTH);
         own = depth.after(own, MMA_DEPTH);
     }

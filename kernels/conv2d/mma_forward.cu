@@ -38,7 +38,7 @@ struct MmaForwardOperands<Tile, false> {
                                                   uint32_t first_pixel, uint32_t pixels, uint32_t first_filter)
         : source(source),
           gathered(source, first_pixel, pixels),
-          filters(static_cast<const bf16*>(p.w) + own_depth<Tile::THREADS>()),
+          filters(static_cast<const bf16*>(p.w) + own_depth()),
           first_filter(first_filter),
           filter_count(p.e.k) {}
     __device__ __forceinline__ uint32_t steps() const { return whole_steps(source); }
@@ -48,8 +48,9 @@ struct MmaForwardOperands<Tile, false> {
         const uint32_t filter_elements = source.rows.taps * source.columns.taps * source.channels;
         const uint32_t tap = step.i * source.columns.taps + step.j;
         const bf16* from = filters + (tap * source.channels + step.channel);
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t, uint32_t column, uint32_t) -> GlobalChunk {
-            const uint32_t k = first_filter + column;
+        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t round, uint32_t) -> GlobalChunk {
+            const uint32_t k = first_filter + F::line(threadIdx.x, round);
             return {from + k * filter_elements, k >= filter_count};
         });
         step.advance(source);
@@ -75,21 +76,22 @@ struct MmaForwardOperands<Tile, true> {
           first_filter(first_filter),
           filter_count(p.e.k),
           depth(source),
-          own(depth.after({}, own_depth<Tile::THREADS>())) {}
+          own(depth.after({}, own_depth())) {}
     __device__ __forceinline__ uint32_t steps() const { return depth.steps(); }
     __device__ __forceinline__ void fetch(Stage& stage) {
         gathered.fetch(stage.rows, source, depth, own);
         const uint32_t filter_elements = depth.tap_rows * depth.tap_columns * depth.channels;
-        const auto address = [&](uint32_t, uint32_t column, uint32_t, uint32_t i) -> const bf16* {
+        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
+        const auto address = [&](uint32_t round, uint32_t, uint32_t i) -> const bf16* {
             const DepthPosition position = i == 0 ? own : depth.after(own, i);
-            const uint32_t k = first_filter + column;
+            const uint32_t k = first_filter + F::line(threadIdx.x, round);
             if (k >= filter_count || !depth.holds(position)) {
                 return nullptr;
             }
             const uint32_t tap = position.i * depth.tap_columns + position.j;
             return filters + (k * filter_elements + tap * depth.channels + position.channel);
         };
-        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, depth.channels % CHUNK == 0, filters, address);
+        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, depth.channels % CHUNK == 0, address);
         own = depth.after(own, MMA_DEPTH);
     }
 };

@@ -39,12 +39,9 @@ __device__ __forceinline__ uint32_t whole_steps(const Source<T>& source) {
     return source.rows.taps * source.columns.taps * (source.channels / MMA_DEPTH);
 }
 
-// The depth of this thread's chunks of a tile along the depth: in every round the same. THREADS fill it.
-template <uint32_t THREADS>
-__device__ __forceinline__ uint32_t own_depth() {
-    static_assert(THREADS * CHUNK % MMA_DEPTH == 0, "whole lines in every round");
-    return threadIdx.x * CHUNK % MMA_DEPTH;
-}
+// A tile along the depth, of LINES rows or columns, is filled in rounds of lines, a thread always at the same depth.
+constexpr uint32_t DEPTH_CHUNKS = MMA_DEPTH / CHUNK;
+__device__ __forceinline__ uint32_t own_depth() { return threadIdx.x % DEPTH_CHUNKS * CHUNK; }
 
 // taps_outside of an origin.
 __device__ __forceinline__ uint32_t taps_outside(const Source<bf16>& source, const Origin& origin) {
@@ -55,24 +52,25 @@ __device__ __forceinline__ uint32_t taps_outside(const Source<bf16>& source, con
 template <uint32_t THREADS>
 struct GatheredRows {
     using Rows = OperandTile<Chunks::AlongDepth, TILE_ROWS>;
+    using F = typename Rows::template FilledBy<THREADS>;
+    static_assert(F::GROUP == DEPTH_CHUNKS && F::CHUNK_ROUNDS == 1, "own_depth is the depth of every round");
 
-    const bf16* runs[fill_rounds<Rows>(THREADS)];  // this thread's channels of the first step
-    uint32_t outside[fill_rounds<Rows>(THREADS)];  // taps_outside
+    const bf16* runs[F::LINE_ROUNDS];  // this thread's channels of the first step
+    uint32_t outside[F::LINE_ROUNDS];  // taps_outside
 
-    // Rows are pixels first .. first + TILE_ROWS of `pixels`.
+    // Rows are pixels first .. first + TILE_ROWS; past the last of `pixels` they repeat it, for nobody.
     __device__ __forceinline__ GatheredRows(const Source<bf16>& source, uint32_t first, uint32_t pixels) {
 #pragma unroll
-        for (uint32_t round = 0; round < fill_rounds<Rows>(THREADS); ++round) {
-            const uint32_t index = first + filled_line<Rows, THREADS>(round);
-            const Origin origin = source.origin(min(index, pixels - 1));
-            runs[round] = source.pixels + (int64_t(origin.pixel) * source.channels + own_depth<THREADS>());
-            outside[round] = index < pixels ? taps_outside(source, origin) : ALL_OUTSIDE;
+        for (uint32_t round = 0; round < F::LINE_ROUNDS; ++round) {
+            const Origin origin = source.origin(min(first + F::line(threadIdx.x, round), pixels - 1));
+            runs[round] = source.pixels + (int64_t(origin.pixel) * source.channels + own_depth());
+            outside[round] = taps_outside(source, origin);
         }
     }
     __device__ __forceinline__ void fetch(Rows& tile, const Source<bf16>& source, const Step& step) const {
         const int32_t further = source.distance(step.i, step.j) + int32_t(step.channel);
         const uint32_t bits = tap_bits(step.i, step.j);
-        fill<THREADS, ptx::Through::All>(tile, [&](uint32_t round, uint32_t, uint32_t) -> GlobalChunk {
+        fill<THREADS, ptx::Through::All>(tile, [&](uint32_t round, uint32_t) -> GlobalChunk {
             return {runs[round] + further, (outside[round] & bits) != 0};
         });
     }

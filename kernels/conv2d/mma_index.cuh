@@ -55,13 +55,35 @@ __host__ __device__ constexpr uint32_t part_depth(uint32_t lane, bool row_operan
 // An 8 x 8 matrix is the same chunk of eight neighbouring lines, and eight chunks fill the 32 banks once. Lines of a
 // multiple of 8 chunks begin at the same bank: XOR with the line sends the eight to eight places. Other lines are an
 // odd multiple of 4 chunks, so neighbours begin half of the banks apart, and XOR with every second line's number sends
-// the four of each half to four places. Either way what lanes write, neighbouring chunks, stays within groups that fill
-// the banks.
+// the four of each half to four places.
 template <uint32_t CHUNKS>
 __host__ __device__ constexpr uint32_t swizzled_chunk(uint32_t line, uint32_t chunk) {
     static_assert(CHUNKS % 4 == 0, "four chunks are half of the banks");
     return line * CHUNKS + (chunk ^ (CHUNKS % 8 == 0 ? line % 8 : line / 2 % 4));
 }
+
+// How THREADS threads fill a tile of LINES lines of CHUNKS chunks, each in LINE_ROUNDS x CHUNK_ROUNDS places. GROUP
+// neighbours take the chunks of a line that the swizzle exchanges, so each eight threads meet all banks once; and all
+// rounds keep to the same swizzle, so a thread's further places lie at fixed distances from its first.
+template <uint32_t LINES, uint32_t CHUNKS, uint32_t THREADS>
+struct Filling {
+    static constexpr uint32_t GROUP = CHUNKS % 8 == 0 ? 8 : 4;
+    static constexpr uint32_t LINES_AT_ONCE = THREADS / GROUP;
+    static constexpr uint32_t LINE_ROUNDS = LINES / LINES_AT_ONCE;
+    static constexpr uint32_t CHUNK_ROUNDS = CHUNKS / GROUP;
+    static_assert(LINES % LINES_AT_ONCE == 0 && LINES_AT_ONCE % 8 == 0, "no thread is left over; one swizzle a thread");
+
+    __host__ __device__ static constexpr uint32_t line(uint32_t thread, uint32_t line_round) {
+        return thread / GROUP + line_round * LINES_AT_ONCE;
+    }
+    __host__ __device__ static constexpr uint32_t chunk(uint32_t thread, uint32_t chunk_round) {
+        return thread % GROUP + chunk_round * GROUP;
+    }
+    __host__ __device__ static constexpr uint32_t place(uint32_t thread, uint32_t line_round, uint32_t chunk_round) {
+        return swizzled_chunk<CHUNKS>(line(thread, 0), chunk(thread, 0)) + line_round * LINES_AT_ONCE * CHUNKS +
+               chunk_round * GROUP;
+    }
+};
 
 // -- The padding, of a pixel's taps: known before the first step, so that a step asks for one bit. --
 

@@ -38,32 +38,41 @@ struct OperandTile {
 
     uint4 chunks[LINES * CHUNKS];
 
-    // Chunk `chunk` of line `line`: along the depth a line is a row or column, across it one depth.
-    __device__ __forceinline__ uint4& chunk(uint32_t line, uint32_t chunk) {
-        return chunks[swizzled_chunk<CHUNKS>(line, chunk)];
-    }
-    // The 16 x 16 part from `at` and `depth` on, to the four registers of an mma's operand.
-    template <bool ROW_OPERAND>
-    __device__ __forceinline__ void load_part(uint32_t (&part)[4], uint32_t at, uint32_t depth) {
-        const uint32_t lane = threadIdx.x % WARP;
-        const uint32_t matrix_at = at + part_at(lane, ROW_OPERAND);
-        const uint32_t matrix_depth = depth + part_depth(lane, ROW_OPERAND);
-        const uint4& row = ALONG_DEPTH ? chunk(matrix_at + lane % 8, matrix_depth / CHUNK)
-                                       : chunk(matrix_depth + lane % 8, matrix_at / CHUNK);
-        ptx::load_matrices<!ALONG_DEPTH>(part, &row);
-    }
+    // How a block fills it. Chunk `chunk` of line `line`: along the depth a line is a row or column, across it one
+    // depth.
+    template <uint32_t THREADS>
+    using FilledBy = Filling<LINES, CHUNKS, THREADS>;
 };
 
-// Rounds in which so many threads fill a tile, a chunk each.
-template <typename Tile>
-__host__ __device__ constexpr uint32_t fill_rounds(uint32_t threads) {
-    return ceil_div(Tile::LINES * Tile::CHUNKS, threads);
-}
-// The line of this thread's chunk of a round.
-template <typename Tile, uint32_t THREADS>
-__device__ __forceinline__ uint32_t filled_line(uint32_t round) {
-    return (round * THREADS + threadIdx.x) / Tile::CHUNKS;
-}
+// Where a lane finds its rows of an operand's parts for ldmatrix, in chunks of the tile: PARTS of 16 x 16 from `first`
+// on, of the first 16 depths of a stage.
+template <typename Tile, bool ROW_OPERAND, uint32_t PARTS>
+struct PartPlaces {
+    uint32_t places[PARTS];
+
+    __device__ __forceinline__ explicit PartPlaces(uint32_t first) {
+        const uint32_t lane = threadIdx.x % WARP;
+        const uint32_t at = first + part_at(lane, ROW_OPERAND);
+        const uint32_t depth = part_depth(lane, ROW_OPERAND);
+#pragma unroll
+        for (uint32_t i = 0; i < PARTS; ++i) {
+            // 16 lines on, the swizzle is the same.
+            places[i] = Tile::ALONG_DEPTH
+                            ? swizzled_chunk<Tile::CHUNKS>(at + lane % 8, depth / CHUNK) + i * 16 * Tile::CHUNKS
+                            : swizzled_chunk<Tile::CHUNKS>(depth + lane % 8, (at + i * 16) / CHUNK);
+            ptx::keep(places[i]);
+        }
+    }
+    // Part i of the first or the second 16 depths, to the four registers of an mma's operand.
+    __device__ __forceinline__ void load(uint32_t (&part)[4], const Tile& tile, uint32_t i, bool second) const {
+        static_assert(MMA_DEPTH == 2 * MMA_STEP);
+        // The second depths: other two chunks of the same line, or as many lines on.
+        const uint32_t place = !second             ? places[i]
+                               : Tile::ALONG_DEPTH ? places[i] ^ (MMA_STEP / CHUNK)
+                                                   : places[i] + MMA_STEP * Tile::CHUNKS;
+        ptx::load_matrices<!Tile::ALONG_DEPTH>(part, &tile.chunks[place]);
+    }
+};
 
 // A chunk of an operand in global memory: eight neighbours, aligned to 16 bytes. Nothing enters as zeros, and is read
 // from nowhere: `from` may then be any address.
@@ -72,17 +81,19 @@ struct GlobalChunk {
     bool nothing;
 };
 
-// Fills a tile by THREADS threads, in the background through the CACHES. `chunk(round, line, at)` is the one that holds
-// elements at .. at + 8 of a line.
+// Fills a tile by THREADS threads, in the background through the CACHES. `chunk_at(line_round, chunk_round)` is the one
+// that the thread fills in these rounds of Filling.
 template <uint32_t THREADS, ptx::Through CACHES, typename Tile, typename ChunkAt>
 __device__ __forceinline__ void fill(Tile& tile, ChunkAt chunk_at) {
-    static_assert(Tile::LINES * Tile::CHUNKS % THREADS == 0, "no thread is left over");
+    using F = typename Tile::template FilledBy<THREADS>;
 #pragma unroll
-    for (uint32_t round = 0; round < fill_rounds<Tile>(THREADS); ++round) {
-        const uint32_t line = filled_line<Tile, THREADS>(round);
-        const uint32_t chunk = (round * THREADS + threadIdx.x) % Tile::CHUNKS;
-        const GlobalChunk global = chunk_at(round, line, chunk * CHUNK);
-        ptx::copy_async<16, CACHES>(&tile.chunk(line, chunk), global.from, global.nothing ? 0 : 16);
+    for (uint32_t line_round = 0; line_round < F::LINE_ROUNDS; ++line_round) {
+#pragma unroll
+        for (uint32_t chunk_round = 0; chunk_round < F::CHUNK_ROUNDS; ++chunk_round) {
+            const GlobalChunk global = chunk_at(line_round, chunk_round);
+            uint4* to = &tile.chunks[F::place(threadIdx.x, line_round, chunk_round)];
+            ptx::copy_async<16, CACHES>(to, global.from, global.nothing ? 0 : 16);
+        }
     }
 }
 
@@ -96,6 +107,13 @@ struct MmaStage {
 template <typename Tile>
 using MmaSums = float[Tile::WARP_ROWS / 16][Tile::WARP_COLUMNS / 8][4];
 
+// Where a lane finds a warp's operands.
+template <typename Tile, typename Stage>
+struct WarpPlaces {
+    PartPlaces<decltype(Stage::rows), true, Tile::WARP_ROWS / 16> rows{Tile::warp_row(threadIdx.x)};
+    PartPlaces<decltype(Stage::columns), false, Tile::WARP_COLUMNS / 16> columns{Tile::warp_column(threadIdx.x)};
+};
+
 // A warp's operands of 16 depths.
 template <typename Tile>
 struct Fragments {
@@ -103,14 +121,14 @@ struct Fragments {
     uint32_t columns[Tile::WARP_COLUMNS / 16][4];  // of two mma each
 
     template <typename Stage>
-    __device__ __forceinline__ void load(Stage& stage, uint32_t depth) {
+    __device__ __forceinline__ void load(const Stage& stage, const WarpPlaces<Tile, Stage>& places, bool second) {
 #pragma unroll
         for (uint32_t i = 0; i < Tile::WARP_ROWS / 16; ++i) {
-            stage.rows.template load_part<true>(rows[i], Tile::warp_row(threadIdx.x) + i * 16, depth);
+            places.rows.load(rows[i], stage.rows, i, second);
         }
 #pragma unroll
         for (uint32_t j = 0; j < Tile::WARP_COLUMNS / 16; ++j) {
-            stage.columns.template load_part<false>(columns[j], Tile::warp_column(threadIdx.x) + j * 16, depth);
+            places.columns.load(columns[j], stage.columns, j, second);
         }
     }
     __device__ __forceinline__ void multiply(MmaSums<Tile>& sums) const {
@@ -154,10 +172,11 @@ __device__ __forceinline__ void multiply(Stage (&stages)[STAGES], Operands& oper
     ptx::copy_async_wait<STAGES - 2>();
     __syncthreads();
 
+    const WarpPlaces<Tile, Stage> places;
     Fragments<Tile> fragments[2];
-    fragments[0].load(stages[0], 0);
+    fragments[0].load(stages[0], places, false);
     for (uint32_t step = 0; step < steps; ++step) {
-        fragments[1].load(stages[step % STAGES], MMA_STEP);
+        fragments[1].load(stages[step % STAGES], places, true);
         // The stage of the step before: the barrier below was behind its last reads.
         if (step + STAGES - 1 < steps) {
             operands.fetch(stages[(step + STAGES - 1) % STAGES]);
@@ -167,7 +186,7 @@ __device__ __forceinline__ void multiply(Stage (&stages)[STAGES], Operands& oper
         ptx::copy_async_wait<STAGES - 2>();
         __syncthreads();
         if (step + 1 < steps) {
-            fragments[0].load(stages[(step + 1) % STAGES], 0);
+            fragments[0].load(stages[(step + 1) % STAGES], places, false);
         }
         fragments[1].multiply(sums);
     }

@@ -22,67 +22,88 @@ struct MmaWeightGradOperands;
 struct WeightGradPlace {
     uint32_t first_row, first_filter;
     uint32_t begin, end;  // pixels of the split
+
+    __device__ __forceinline__ uint32_t steps() const { return ceil_div(end - begin, MMA_DEPTH); }
 };
 
 template <typename Tile>
 struct MmaWeightGradOperands<Tile, false> {
     using Stage = MmaStage<Tile, Chunks::AcrossDepth, Chunks::AcrossDepth>;
-    // Where the taps of a pixel begin.
-    struct Corner {
-        int32_t pixel;     // of the source, that tap (0, 0) reads
-        uint32_t outside;  // taps_outside
-    };
+    // Where the taps of a pixel begin: x is the source's pixel that tap (0, 0) reads, y its taps_outside.
+    using Corner = uint2;
     // Of the pixels of STAGES steps, and of the STAGES steps after, which are found meanwhile.
     struct Shared {
         Stage stages[STAGES];
         Corner corners[2][STAGES * MMA_DEPTH];
     };
 
+    using Rows = typename decltype(Stage::rows)::template FilledBy<Tile::THREADS>;
+    using Columns = typename decltype(Stage::columns)::template FilledBy<Tile::THREADS>;
+    // Eight elements of a filter.
+    struct Elements {
+        const bf16* from;  // as tap (0, 0) of the source's first pixel would read them
+        uint32_t bits;     // that decide about their tap
+        uint32_t outside;  // everywhere: of elements past the last
+    };
+
     const Source<bf16>& source;
     WeightGradPlace place;
     Corner (&corners)[2][STAGES * MMA_DEPTH];
-    const bf16* from;  // this thread's elements of a filter, as tap (0, 0) of the source's first pixel would read them
-    uint32_t bits;     // tap_bits of their tap
-    bool past;         // whether they are past the filter's last element
-    const bf16* dz;    // [K], from the tile's filters on, of the first pixel of the step to fetch
+    Elements elements[Rows::CHUNK_ROUNDS];
+    const bf16* dz;    // [K], from the thread's filters on, of its first line of the step to fetch
     uint32_t filters;  // K
     uint32_t step;     // to fetch
 
     __device__ __forceinline__ MmaWeightGradOperands(const WeightGradParams& p, const Source<bf16>& source,
                                                      Shared& shared, const WeightGradPlace& place)
         : source(source), place(place), corners(shared.corners), filters(p.e.k), step(0) {
-        constexpr uint32_t ROW_CHUNKS = TILE_ROWS / CHUNK;
-        static_assert(Tile::THREADS % ROW_CHUNKS == 0, "in every round the same elements");
-        const uint32_t own = place.first_row + threadIdx.x % ROW_CHUNKS * CHUNK;
-        const Tap tap = unpack_tap(own, p.e.s, p.e.c);
-        past = own >= p.e.r * p.e.s * p.e.c;
-        from = source.pixels + (source.distance(tap.r, tap.s) + int32_t(tap.c));
-        bits = past ? 0 : tap_bits(tap.r, tap.s);
-        dz = static_cast<const bf16*>(p.dz) + (uint64_t(place.begin) * filters + place.first_filter);
+#pragma unroll
+        for (uint32_t round = 0; round < Rows::CHUNK_ROUNDS; ++round) {
+            const uint32_t first = place.first_row + Rows::chunk(threadIdx.x, round) * CHUNK;
+            const Tap tap = unpack_tap(first, p.e.s, p.e.c);
+            const bool past = first >= p.e.r * p.e.s * p.e.c;
+            elements[round] = {source.pixels + (source.distance(tap.r, tap.s) + int32_t(tap.c)),
+                               past ? ALL_OUTSIDE : tap_bits(tap.r, tap.s), past ? ALL_OUTSIDE : 0};
+        }
+        const uint64_t first_pixel = place.begin + Columns::line(threadIdx.x, 0);
+        dz = static_cast<const bf16*>(p.dz) + (first_pixel * filters + first_filter(0));
         find_corners(0);
         __syncthreads();
     }
-    __device__ __forceinline__ uint32_t steps() const { return ceil_div(place.end - place.begin, MMA_DEPTH); }
+    // The first of the filters that the thread fetches in a round.
+    __device__ __forceinline__ uint32_t first_filter(uint32_t chunk_round) const {
+        return place.first_filter + Columns::chunk(threadIdx.x, chunk_round) * CHUNK;
+    }
     // Of the STAGES steps from `of_step` on.
     __device__ __forceinline__ void find_corners(uint32_t of_step) {
         for (uint32_t at = threadIdx.x; at < STAGES * MMA_DEPTH; at += Tile::THREADS) {
             const uint32_t m = place.begin + of_step * MMA_DEPTH + at;
             const Origin origin = source.origin(min(m, place.end - 1));
-            corners[of_step / STAGES % 2][at] = {origin.pixel,
-                                                 m < place.end ? taps_outside(source, origin) : ALL_OUTSIDE};
+            const uint32_t outside = m < place.end ? taps_outside(source, origin) : ALL_OUTSIDE;
+            corners[of_step / STAGES % 2][at] = make_uint2(uint32_t(origin.pixel), outside);
         }
     }
     __device__ __forceinline__ void fetch(Stage& stage) {
         const Corner* of_step = &corners[step / STAGES % 2][step % STAGES * MMA_DEPTH];
-        fill<Tile::THREADS, ptx::Through::All>(stage.rows, [&](uint32_t, uint32_t line, uint32_t) -> GlobalChunk {
-            const Corner corner = of_step[line];
-            return {from + int64_t(corner.pixel) * source.channels, past || (corner.outside & bits) != 0};
-        });
+        Corner own[Rows::LINE_ROUNDS];
+#pragma unroll
+        for (uint32_t round = 0; round < Rows::LINE_ROUNDS; ++round) {
+            own[round] = of_step[Rows::line(threadIdx.x, round)];
+        }
+        const auto source_chunk = [&](uint32_t line_round, uint32_t chunk_round) -> GlobalChunk {
+            const Elements& of_filter = elements[chunk_round];
+            const uint32_t outside = (own[line_round].y | of_filter.outside) & of_filter.bits;
+            return {of_filter.from + int64_t(int32_t(own[line_round].x)) * int32_t(source.channels), outside != 0};
+        };
+        fill<Tile::THREADS, ptx::Through::All>(stage.rows, source_chunk);
         const uint32_t pixels = place.end - (place.begin + step * MMA_DEPTH);
-        const uint32_t filters_left = filters - place.first_filter;
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t, uint32_t line, uint32_t k) -> GlobalChunk {
-            return {dz + (line * filters + k), line >= pixels || k >= filters_left};
-        });
+        const auto gradient_chunk = [&](uint32_t line_round, uint32_t chunk_round) -> GlobalChunk {
+            const uint32_t further =
+                line_round * Columns::LINES_AT_ONCE * filters + chunk_round * Columns::GROUP * CHUNK;
+            return {dz + further,
+                    Columns::line(threadIdx.x, line_round) >= pixels || first_filter(chunk_round) >= filters};
+        };
+        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, gradient_chunk);
         dz += MMA_DEPTH * filters;
         // Their place is that of steps that were fetched before the latest barrier.
         if (step % STAGES == 0) {
@@ -101,37 +122,41 @@ struct MmaWeightGradOperands<Tile, true> {
         OriginVector origins[STAGES][MMA_DEPTH];
     };
 
+    using Rows = typename decltype(Stage::rows)::template FilledBy<Tile::THREADS>;
+    using Columns = typename decltype(Stage::columns)::template FilledBy<Tile::THREADS>;
+
     const Source<bf16>& source;
     const Extents& e;
     WeightGradPlace place;
     const bf16* dz;  // [N P Q K]
     OriginVector (&origins)[STAGES][MMA_DEPTH];
-    Tap own;  // of the first element of this thread's chunks of rows, the same in every round
+    Tap own[Rows::CHUNK_ROUNDS];  // of the first element of this thread's chunks of rows
     uint32_t step;
 
     __device__ __forceinline__ MmaWeightGradOperands(const WeightGradParams& p, const Source<bf16>& source,
                                                      Shared& shared, const WeightGradPlace& place)
-        : source(source),
-          e(p.e),
-          place(place),
-          dz(static_cast<const bf16*>(p.dz)),
-          origins(shared.origins),
-          own(unpack_tap(place.first_row + threadIdx.x % (TILE_ROWS / CHUNK) * CHUNK, p.e.s, p.e.c)),
-          step(0) {
+        : source(source), e(p.e), place(place), dz(static_cast<const bf16*>(p.dz)), origins(shared.origins), step(0) {
+#pragma unroll
+        for (uint32_t round = 0; round < Rows::CHUNK_ROUNDS; ++round) {
+            own[round] = unpack_tap(first_element(round), e.s, e.c);
+        }
         // The first steps are fetched without a barrier between them.
         for (uint32_t at = threadIdx.x; at < STAGES * MMA_DEPTH; at += Tile::THREADS) {
             find_origin(at / MMA_DEPTH, at % MMA_DEPTH);
         }
         __syncthreads();
     }
-    __device__ __forceinline__ uint32_t steps() const { return ceil_div(place.end - place.begin, MMA_DEPTH); }
     __device__ __forceinline__ void find_origin(uint32_t of_step, uint32_t line) {
         const uint32_t m = place.begin + of_step * MMA_DEPTH + line;
         origins[of_step % STAGES][line] = to_vector(m < place.end ? source.origin(m) : Origin{NOWHERE, NOWHERE, 0});
     }
-    // The tap `i` elements after the chunk's first.
-    __device__ __forceinline__ Tap further(uint32_t i) const {
-        Tap tap = own;
+    // The first element of the thread's chunk of a round.
+    __device__ __forceinline__ uint32_t first_element(uint32_t chunk_round) const {
+        return place.first_row + Rows::chunk(threadIdx.x, chunk_round) * CHUNK;
+    }
+    // The tap `i` elements after the first of the thread's chunk of a round.
+    __device__ __forceinline__ Tap further(uint32_t chunk_round, uint32_t i) const {
+        Tap tap = own[chunk_round];
         tap.c += i;
         while (i > 0 && tap.c >= e.c) {
             tap.c -= e.c;
@@ -144,20 +169,20 @@ struct MmaWeightGradOperands<Tile, true> {
     }
     __device__ __forceinline__ void fetch(Stage& stage) {
         const OriginVector(&of_step)[MMA_DEPTH] = origins[step % STAGES];
-        const auto source_address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
-            const OriginVector origin = of_step[line];
-            const Tap tap = further(i);
+        const auto source_address = [&](uint32_t line_round, uint32_t chunk_round, uint32_t i) -> const bf16* {
+            const OriginVector origin = of_step[Rows::line(threadIdx.x, line_round)];
+            const Tap tap = further(chunk_round, i);
             const bf16* run = source.run(to_origin(origin), tap.r, tap.s);
-            return run != nullptr && place.first_row + at + i < e.r * e.s * e.c ? run + tap.c : nullptr;
+            return run != nullptr && first_element(chunk_round) + i < e.r * e.s * e.c ? run + tap.c : nullptr;
         };
-        fill_any<Tile::THREADS, ptx::Through::All>(stage.rows, e.c % CHUNK == 0, source.pixels, source_address);
+        fill_any<Tile::THREADS, ptx::Through::All>(stage.rows, e.c % CHUNK == 0, source_address);
         const uint32_t first_pixel = place.begin + step * MMA_DEPTH;
-        const auto gradient_address = [&](uint32_t, uint32_t line, uint32_t at, uint32_t i) -> const bf16* {
-            const uint32_t m = first_pixel + line;
-            const uint32_t k = place.first_filter + at + i;
+        const auto gradient_address = [&](uint32_t line_round, uint32_t chunk_round, uint32_t i) -> const bf16* {
+            const uint32_t m = first_pixel + Columns::line(threadIdx.x, line_round);
+            const uint32_t k = place.first_filter + Columns::chunk(threadIdx.x, chunk_round) * CHUNK + i;
             return m < place.end && k < e.k ? dz + uint64_t(m) * e.k + k : nullptr;
         };
-        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, e.k % CHUNK == 0, dz, gradient_address);
+        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, e.k % CHUNK == 0, gradient_address);
         ++step;
         // In place of those of a step that was fetched before the latest barrier.
         if (step >= STAGES && threadIdx.x < MMA_DEPTH) {
@@ -180,9 +205,10 @@ __device__ __forceinline__ void mma_weight_grad(const WeightGradParams& p) {
     const uint32_t end = min(begin + p.pixels_per_split, e.n * e.p * e.q);
 
     const Source<bf16> source = input_source<bf16>(p.x, e);
-    Operands operands(p, source, shared, {first_row, first_filter, begin, end});
+    const WeightGradPlace place = {first_row, first_filter, begin, end};
+    Operands operands(p, source, shared, place);
     MmaSums<Tile> sums;
-    multiply<Tile>(shared.stages, operands, operands.steps(), sums);
+    multiply<Tile>(shared.stages, operands, place.steps(), sums);
 
     const uint32_t elements = e.r * e.s * e.c;
     float* dw = p.dw + uint64_t(blockIdx.y) * e.k * elements;

@@ -3,6 +3,8 @@
 //     g++ -std=c++20 -I kernels kernels/tests/mma_index.cpp -o index && ./index
 //
 // - the swizzle loses no chunk, and neither what ldmatrix reads nor what threads write meets a bank twice;
+// - every chunk of a tile has one thread that fills it;
+// - the bits of the padding are those of the definition;
 // - every sum of a tile has one thread, and what ldmatrix brings is each element of a part once;
 // - on the way out no sum is lost, and no access meets a bank twice.
 #include "conv2d/mma_index.cuh"
@@ -42,13 +44,65 @@ static void swizzle_of(uint32_t lines) {
             CHECK(fill_the_banks(matrix));
         }
     }
-    for (uint32_t first = 0; first < lines * CHUNKS; first += 8) {
-        std::vector<uint32_t> written;
-        for (uint32_t number = first; number < first + 8; ++number) {
-            written.push_back(swizzled_chunk<CHUNKS>(number / CHUNKS, number % CHUNKS));
+}
+
+// Every chunk is filled by one thread, where the swizzle says, and each eight threads meet all banks.
+template <uint32_t LINES, uint32_t CHUNKS, uint32_t THREADS>
+static void filling_of() {
+    using F = Filling<LINES, CHUNKS, THREADS>;
+    std::set<uint32_t> all;
+    for (uint32_t i = 0; i < F::LINE_ROUNDS; ++i) {
+        for (uint32_t j = 0; j < F::CHUNK_ROUNDS; ++j) {
+            std::vector<uint32_t> eight;
+            for (uint32_t thread = 0; thread < THREADS; ++thread) {
+                const uint32_t place = F::place(thread, i, j);
+                CHECK(F::line(thread, i) < LINES && F::chunk(thread, j) < CHUNKS);
+                CHECK(place == swizzled_chunk<CHUNKS>(F::line(thread, i), F::chunk(thread, j)));
+                CHECK(all.insert(place).second);
+                eight.push_back(place);
+                if (eight.size() == 8) {
+                    CHECK(fill_the_banks(eight));
+                    eight.clear();
+                }
+            }
         }
-        CHECK(fill_the_banks(written));
     }
+    CHECK(all.size() == LINES * CHUNKS);
+    swizzle_of<CHUNKS>(LINES);
+}
+
+// The bits of a line's taps, against the definition.
+static void bits_of(const Line& line, uint32_t extent) {
+    for (uint32_t i = 0; i < line.positions; ++i) {
+        const int32_t origin = line.origin(i);
+        uint32_t outside = 0;
+        for (uint32_t j = 0; j < line.taps; ++j) {
+            outside |= uint32_t(!inside(line.source(origin, j), extent)) << j;
+        }
+        CHECK(taps_outside(line, origin, extent) == outside);
+    }
+}
+
+static void taps_know_the_padding() {
+    for (uint32_t filter = 1; filter <= MOST_TAPS; ++filter) {
+        for (uint32_t stride = 1; stride <= 3; ++stride) {
+            for (uint32_t pad = 0; pad <= filter; ++pad) {
+                for (uint32_t inputs = 1; inputs + 2 * pad >= filter && inputs < 20; ++inputs) {
+                    const uint32_t outputs = (inputs + 2 * pad - filter) / stride + 1;
+                    bits_of(forward_line(outputs, filter, stride, pad), inputs);
+                    for (uint32_t residue = 0; residue < stride; ++residue) {
+                        bits_of(gradient_line(residue, inputs, filter, stride, pad), outputs);
+                    }
+                }
+            }
+        }
+    }
+    // Rows and columns keep apart.
+    const Line line = forward_line(8, 3, 1, 1);
+    CHECK(taps_outside(line, line, -1, 7, 8, 8) == (1u | 6u << MOST_TAPS));
+    CHECK((taps_outside(line, line, -1, 7, 8, 8) & tap_bits(1, 0)) == 0);
+    CHECK((taps_outside(line, line, -1, 7, 8, 8) & tap_bits(0, 0)) != 0);
+    CHECK((taps_outside(line, line, -1, 7, 8, 8) & tap_bits(1, 1)) != 0);
 }
 
 template <uint32_t COLUMNS>
@@ -70,6 +124,10 @@ static void tile_of() {
         }
     }
     CHECK(sums.size() == TILE_ROWS * COLUMNS);
+    filling_of<TILE_ROWS, MMA_DEPTH / CHUNK, Tile::THREADS>();
+    filling_of<COLUMNS, MMA_DEPTH / CHUNK, Tile::THREADS>();
+    filling_of<MMA_DEPTH, TILE_ROWS / CHUNK, Tile::THREADS>();
+    filling_of<MMA_DEPTH, COLUMNS / CHUNK, Tile::THREADS>();
     CHECK(Tile::THREADS * (Tile::WARP_ROWS / 16) * (Tile::WARP_COLUMNS / 8) * 4 == TILE_ROWS * COLUMNS);
 
     // Pairs of f32 go out half a warp at a time: 16 lanes, 32 banks.
@@ -108,12 +166,6 @@ static void parts_are_whole() {
 }
 
 int main() {
-    swizzle_of<MMA_DEPTH / CHUNK>(TILE_ROWS);
-    swizzle_of<32 / CHUNK>(MMA_DEPTH);
-    swizzle_of<64 / CHUNK>(MMA_DEPTH);
-    swizzle_of<96 / CHUNK>(MMA_DEPTH);
-    swizzle_of<128 / CHUNK>(MMA_DEPTH);
-    swizzle_of<192 / CHUNK>(MMA_DEPTH);
     // That the count is not blind: without the swizzle, eight lines of four chunks meet two places.
     CHECK(!fill_the_banks({0, 4, 8, 12, 16, 20, 24, 28}));
     tile_of<32>();
@@ -122,6 +174,7 @@ int main() {
     tile_of<128>();
     tile_of<192>();
     parts_are_whole();
+    taps_know_the_padding();
     std::printf(failures == 0 ? "index: ok\n" : "index: %d failures\n", failures);
     return failures == 0 ? 0 : 1;
 }

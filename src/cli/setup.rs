@@ -17,8 +17,7 @@ pub struct Machine {
     /// it is for checking kernels, cpu is for training
     #[arg(long, value_name = "D")]
     pub device: Option<Choice>,
-    /// Which CUDA kernels: auto, naive or tiled; an operation without such a form runs the one it has [default: auto]
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORM", help = kernels_help())]
     pub kernels: Option<Kernels>,
     /// Launch every CUDA kernel by itself, not a whole step as one graph
     #[arg(long)]
@@ -67,6 +66,13 @@ pub struct Fusion {
     /// Run every operation by itself, as the network is written
     #[arg(long, conflicts_with = "fuse")]
     no_fuse: bool,
+}
+
+fn kernels_help() -> String {
+    format!(
+        "Which CUDA kernels: {}; an operation without such a form runs the one it has [default: auto]",
+        Kernels::NAMES.join(", ")
+    )
 }
 
 fn fusion_help() -> String {

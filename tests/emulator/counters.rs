@@ -87,9 +87,10 @@ fn tensor_cores_move_and_multiply_what_their_tiles_say() {
             let copied = blocks * steps * (128 + columns) * DEPTH * 2;
             let loaded = blocks * steps * warps * (warp[0] + warp[1]) * DEPTH * 2;
             let sums = 128 * columns * 4;
-            // Of the weight gradient: where the pixels of every step begin, 16 bytes each, those of the first four steps
-            // at once and one step's ahead; read by every thread that copies one of the 16 chunks of a row.
-            let origins = [blocks * (steps + 1) * DEPTH * 16, blocks * steps * DEPTH * 16 * 16];
+            // Of the weight gradient: where the pixels of every step begin, 8 bytes each, those of the first four steps
+            // at once and four more with every fourth; read by the eight threads that copy a part of a row.
+            let origins =
+                [blocks * (4 + steps.next_multiple_of(4)) * DEPTH * 8, blocks * steps * DEPTH * 8 * 8];
             let shared = if of_weights {
                 [copied + origins[0], loaded + origins[1]]
             } else {

@@ -41,16 +41,19 @@ const GEOMETRIES: [Geometry; 16] = [
 ];
 
 /// What tensor cores tile otherwise: channels in whole chunks of 8 and in stages of 32, all widths of tiles, several tiles
-/// of rows, more steps than stages, and one of the stem's kind.
-const FOR_TENSOR_CORES: [Geometry; 8] = [
+/// of rows, more steps than stages, more taps than a mask has bits, and one of the stem's kind.
+const FOR_TENSOR_CORES: [Geometry; 11] = [
     same([3, 8, 8, 8], 16, 3, 1),
     same([3, 8, 8, 3], 96, 3, 1),
-    same([3, 13, 13, 24], 16, 3, 2),
-    same([3, 7, 7, 40], 128, 3, 1),
-    same([4, 7, 5, 24], 192, 3, 1),
+    same([3, 13, 13, 24], 32, 3, 2),
+    same([3, 8, 8, 32], 24, 3, 1),
+    same([3, 7, 7, 64], 128, 3, 1),
+    same([4, 7, 5, 32], 192, 3, 1),
     same([1, 7, 9, 192], 96, 3, 2),
     same([1, 7, 5, 128], 192, 1, 1),
     same([1, 3, 3, 384], 40, 3, 2),
+    same([1, 5, 6, 32], 32, 5, 1),
+    same([1, 3, 3, 32], 32, 17, 1),
 ];
 
 impl Geometry {
@@ -179,6 +182,7 @@ pub(super) fn rows() -> Vec<Row> {
     }
     // One image more than two of any tile's rows, so that a reduction over pixels takes several rounds.
     rows.push(same([9, 16, 16, 10], 20, 3, 1).weight_grad());
+    rows.push(same([9, 16, 16, 8], 16, 3, 1).weight_grad());
     rows.push(same([9, 16, 16, 10], 20, 3, 1).forward(5, Epilogue::Statistics));
     for (addend, projected, stride) in
         [(Addend::None, false, 1), (Addend::Tensor, true, 1), (Addend::None, false, 2)]

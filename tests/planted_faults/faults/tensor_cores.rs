@@ -5,15 +5,19 @@ use super::Fault;
 const FORWARD: &[&str] = &["conv2d_mma_forward"];
 const DATA_GRAD: &[&str] = &["conv2d_mma_data_grad"];
 
-/// 12 steps of 4 stages, two tiles of rows, two passes out.
-const LONG: &[&str] = &["conv2d/n3h7w7c40k128r3s1p1-e20-stats/bf16/mma"];
+/// 18 steps of 4 stages, two tiles of rows, two passes out.
+const LONG: &[&str] = &["conv2d/n3h7w7c64k128r3s1p1-e32-stats/bf16/mma"];
 /// Channels that are gathered one by one, of one operand along the depth and of the other across it.
 const ODD: &[&str] = &["conv2d_data_grad/n2h7w5c20k33r3s1p1/bf16/mma"];
 /// A stride, and filters that ldmatrix turns over.
-const STRIDED: &[&str] = &["conv2d_data_grad/n3h13w13c24k16r3s2p1-e12-masked/bf16/mma"];
+const STRIDED: &[&str] = &["conv2d_data_grad/n3h13w13c24k32r3s2p1-e12-masked/bf16/mma"];
 /// 32 channels outermost in the depth.
 const STAGED: &[&str] = &["conv2d_data_grad/n2h8w8c32k64r3s2p1/bf16/mma"];
-const WEIGHTS: &[&str] = &["conv2d_weight_grad/n3h7w7c40k128r3s1p1/bf16/mma"];
+const WEIGHTS: &[&str] = &["conv2d_weight_grad/n3h7w7c64k128r3s1p1/bf16/mma"];
+/// Channels that do not come in whole stages: a flat depth, whose last step is not full.
+const FLAT: &[&str] = &["conv2d/n3h8w8c8k16r3s1p1-e4-stats/bf16/mma"];
+/// The same product of whole channels, over the padding.
+const ANY_WEIGHTS: &[&str] = &["conv2d_weight_grad/n2h7w5c20k33r3s1p1/bf16/mma"];
 
 pub fn faults() -> Vec<Fault> {
     [pipeline(), tile(), depth(), way_out(), data_grad(), weight_grad()].into_iter().flatten().collect()
@@ -54,15 +58,27 @@ fn tile() -> Vec<Fault> {
     const INDEX: &str = "conv2d/mma_index.cuh";
     vec![
         Fault::rows("a tile is read without its swizzle", FILE, LONG)
-            .find("? chunk(matrix_at + lane % 8, matrix_depth / CHUNK)")
-            .put("? chunks[(matrix_at + lane % 8) * CHUNKS + matrix_depth / CHUNK]")
+            .find("? swizzled_chunk<Tile::CHUNKS>(at + lane % 8, depth / CHUNK)")
+            .put("? (at + lane % 8) * Tile::CHUNKS + depth / CHUNK")
+            .of(FORWARD),
+        Fault::rows("the second depths are the first once more", FILE, LONG)
+            .find("places[i] ^ (MMA_STEP / CHUNK)")
+            .put("places[i]")
+            .of(FORWARD),
+        Fault::rows("the second depths begin a line late", FILE, STRIDED)
+            .find("places[i] + MMA_STEP * Tile::CHUNKS")
+            .put("places[i] + (MMA_STEP + 1) * Tile::CHUNKS")
+            .of(DATA_GRAD),
+        Fault::rows("a tile is filled without its swizzle", INDEX, LONG)
+            .find("return swizzled_chunk<CHUNKS>(line(thread, 0), chunk(thread, 0)) +")
+            .put("return line(thread, 0) * CHUNKS + chunk(thread, 0) +")
             .of(FORWARD),
         Fault::rows("registers of a fragment are swapped", FILE, LONG)
             .find("{columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]}")
             .put("{columns[j / 2][j % 2 * 2 + 1], columns[j / 2][j % 2 * 2]}")
             .of(FORWARD),
         Fault::rows("an operand across the depth is not turned over", FILE, STRIDED)
-            .find("ptx::load_matrices<!ALONG_DEPTH>")
+            .find("ptx::load_matrices<!Tile::ALONG_DEPTH>")
             .put("ptx::load_matrices<false>")
             .of(DATA_GRAD),
         Fault::rows("the row operand's matrices are in the columns' order", INDEX, LONG)
@@ -70,31 +86,45 @@ fn tile() -> Vec<Fault> {
             .put("(row_operand ? lane / 16 : lane / 16) * 8")
             .of(FORWARD),
         Fault::rows("the padding is copied", FILE, LONG)
-            .find("nothing ? somewhere : from, nothing ? 0 : 16")
-            .put("nothing ? somewhere : from, 16")
+            .find("global.nothing ? 0 : 16")
+            .put("16")
             .of(FORWARD),
-        Fault::rows("gathered pairs are swapped", FILE, ODD)
-            .find("bits << (i % 2 * 16)")
-            .put("bits << ((i + 1) % 2 * 16)")
-            .of(DATA_GRAD),
     ]
 }
 
 fn depth() -> Vec<Fault> {
     const FILE: &str = "conv2d/mma_gather.cuh";
+    const ANY: &str = "conv2d/mma_any.cuh";
+    const INDEX: &str = "conv2d/mma_index.cuh";
     vec![
-        Fault::rows("depths past the last tap", FILE, LONG)
-            .find("return at.i < tap_rows;")
-            .put("return true;")
-            .of(FORWARD),
         Fault::rows("the same 32 channels throughout", FILE, STAGED)
-            .find("            at.channel += MMA_DEPTH;\n")
+            .find("        channel += MMA_DEPTH;\n")
             .put("")
             .of(DATA_GRAD),
         Fault::rows("pixels past the last one are gathered", FILE, LONG)
-            .find("index < pixels ? source.origin(index)")
-            .put("true ? source.origin(index)")
+            .find("source.origin(min(first + F::line(threadIdx.x, round), pixels - 1))")
+            .put("source.origin(first + F::line(threadIdx.x, round))")
             .of(FORWARD),
+        Fault::rows("the rows' taps decide for the columns", INDEX, LONG)
+            .find("return (1u << i) | (1u << (MOST_TAPS + j));")
+            .put("return (1u << i) | (1u << (MOST_TAPS + i));")
+            .of(FORWARD),
+        Fault::rows("the last tap of the padding is inside", INDEX, LONG)
+            .find("~first_bits(first + int32_t(extent))")
+            .put("~first_bits(first + int32_t(extent) + 1)")
+            .of(FORWARD),
+        Fault::rows("taps of the data gradient count the other way", INDEX, STRIDED)
+            .find("line.direction > 0 ? -origin : origin - int32_t(extent) + 1")
+            .put("-origin")
+            .of(DATA_GRAD),
+        Fault::rows("depths past the last tap", ANY, FLAT)
+            .find("return at.i < tap_rows;")
+            .put("return true;")
+            .of(FORWARD),
+        Fault::rows("gathered pairs are swapped", ANY, ODD)
+            .find("bits << (i % 2 * 16)")
+            .put("bits << ((i + 1) % 2 * 16)")
+            .of(DATA_GRAD),
     ]
 }
 
@@ -109,7 +139,7 @@ fn way_out() -> Vec<Fault> {
         Fault::rows(
             "the second pass does not wait for the first",
             FILE,
-            &["conv2d/n3h7w7c40k128r3s1p1-e20-scale-outer-relu/bf16/mma"],
+            &["conv2d/n3h7w7c64k128r3s1p1-e32-scale-outer-relu/bf16/mma"],
         )
         .find("    if (pass > 0) {\n        __syncthreads();\n    }\n")
         .put("")
@@ -134,7 +164,7 @@ fn way_out() -> Vec<Fault> {
 fn data_grad() -> Vec<Fault> {
     const FILE: &str = "conv2d/mma_data_grad.cu";
     /// Two tiles of rows, the last not full; under the stride, smaller classes that have a tile less.
-    const RELU: &[&str] = &["conv2d_data_grad/n3h13w13c24k16r3s2p1-e12-add-relu-projection/bf16/mma"];
+    const RELU: &[&str] = &["conv2d_data_grad/n3h13w13c24k32r3s2p1-e12-add-relu-projection/bf16/mma"];
     let relu = |name: &'static str| Fault::rows(name, FILE, RELU);
     vec![
         Fault::rows(
@@ -175,14 +205,30 @@ fn weight_grad() -> Vec<Fault> {
         Fault::rows(
             "pixels past the end of a split, on tensor cores",
             FILE,
-            &["conv2d_weight_grad/n3h13w13c24k16r3s2p1/bf16/mma"],
+            &["conv2d_weight_grad/n3h13w13c24k32r3s2p1/bf16/mma"],
         )
-        .find("m < end && k < e.k ?")
-        .put("m <= end && k < e.k ?"),
-        Fault::rows("a split too many", FILE, &["conv2d_weight_grad/n9h16w16c10k20r3s1p1/bf16/mma"])
-            .find("blockIdx.y * p.pixels_per_split")
-            .put("(blockIdx.y + 1) * p.pixels_per_split"),
-        Fault::rows("origins of another step", FILE, WEIGHTS)
+        .find("line_round) >= pixels ||")
+        .put("line_round) > pixels ||"),
+        Fault::rows("pixels past the end of a split, of any channels", FILE, ANY_WEIGHTS)
+            .find("m < place.end && k < e.k ?")
+            .put("m <= place.end && k < e.k ?"),
+        Fault::rows(
+            "two splits have the same pixels",
+            FILE,
+            &["conv2d_weight_grad/n9h16w16c10k20r3s1p1/bf16/mma"],
+        )
+        .find("blockIdx.y * p.pixels_per_split")
+        .put("blockIdx.y / 2 * p.pixels_per_split"),
+        Fault::rows("corners of other steps", FILE, WEIGHTS)
+            .find("&corners[step / STAGES % 2]")
+            .put("&corners[(step / STAGES + 1) % 2]"),
+        Fault::rows("corners are found where others are read", FILE, WEIGHTS)
+            .find("corners[of_step / STAGES % 2][at] =")
+            .put("corners[0][at] ="),
+        Fault::rows("corners are found once", FILE, &["conv2d_weight_grad/n9h16w16c8k16r3s1p1/bf16/mma"])
+            .find("if (step % STAGES == 0) {")
+            .put("if (step == 0) {"),
+        Fault::rows("origins of another step", FILE, ANY_WEIGHTS)
             .find("= origins[step % STAGES];")
             .put("= origins[(step + 1) % STAGES];"),
         Fault::rows("a warp stores the rows of another", FILE, WEIGHTS)

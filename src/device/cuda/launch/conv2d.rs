@@ -27,7 +27,7 @@ const THREADS_PER_WARP_COLUMNS: u32 = 64;
 const SPLIT_BLOCKS: u32 = 1024;
 const MMA_SPLIT_BLOCKS: u32 = 512;
 /// Pixels of a split, at least: fewer are not worth a partial sum of all weights.
-const LEAST_SPLIT_PIXELS: u32 = 256;
+const LEAST_SPLIT_PIXELS: u32 = 512;
 /// A split is a whole number of steps of this depth: twice TILE_DEPTH of `index.cuh`, and MMA_DEPTH of `mma_index.cuh`.
 const SPLIT_DEPTH: u32 = mma::DEPTH;
 
@@ -84,17 +84,25 @@ impl Extents {
     fn filter_elements(&self) -> u32 {
         product(&[self.w[1], self.w[2], self.x[3]])
     }
-    /// Whether channels of these counts come in whole chunks, as tensor cores' faster kernels want them.
-    fn in_chunks<const N: usize>(channels: [u32; N]) -> bool {
-        channels.iter().all(|c| c.is_multiple_of(mma::CHUNK))
+    /// Whether the faster kernels on tensor cores can compute this product: its depth comes in whole stages where that
+    /// is channels, the channels across it in whole chunks, and a mask has a bit for every tap.
+    fn whole(&self, op: &Op) -> bool {
+        let [filters, rows, columns] = self.w;
+        let channels = self.x[3];
+        let suits = match op {
+            Op::Conv2d(_) => channels.is_multiple_of(mma::DEPTH),
+            Op::Conv2dDataGrad(_) => {
+                filters.is_multiple_of(mma::DEPTH) && channels.is_multiple_of(mma::CHUNK)
+            }
+            _ => [channels, filters].iter().all(|c| c.is_multiple_of(mma::CHUNK)),
+        };
+        suits && rows.max(columns) <= mma::MOST_TAPS
     }
     /// How a weight gradient in this form cuts the pixels.
-    fn splits(&self, form: Kernels) -> Splits {
+    fn splits(&self, op: &Op, form: Kernels) -> Splits {
         let (elements, filters, pixels) = (self.filter_elements(), self.w[0], self.output_pixels());
         let (columns, blocks) = match form {
-            Kernels::Mma => {
-                (mma::tile(filters, Self::in_chunks([self.x[3], filters])).columns, MMA_SPLIT_BLOCKS)
-            }
+            Kernels::Mma => (mma::tile(filters, self.whole(op)).columns, MMA_SPLIT_BLOCKS),
             _ => (tile_columns(filters), SPLIT_BLOCKS),
         };
         Splits::of(elements.div_ceil(TILE_ROWS) * filters.div_ceil(columns), blocks, pixels)
@@ -172,10 +180,7 @@ impl Shaped {
     fn new(site: &Site<'_>, operation: &str, columns: u32) -> Self {
         let (form, dtype) = (form(site), suffix(site.input_dtype(0)));
         let extents = Extents::at(site);
-        let (channels, filters) = (extents.x[3], extents.w[0]);
-        // The forward product reads filters along the channels; it alone has no use for chunks of filters.
-        let whole = Extents::in_chunks([channels])
-            && (matches!(site.node().op, Op::Conv2d(_)) || Extents::in_chunks([filters]));
+        let whole = extents.whole(&site.node().op);
         let (tile, width) = match form {
             Kernels::Mma => {
                 let mut tile = mma::tile(columns, whole);
@@ -325,7 +330,7 @@ pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
     let extents = Extents::at(site);
     let (rows, filters) = (extents.filter_elements(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d_weight_grad", filters);
-    let splits = extents.splits(shaped.form);
+    let splits = extents.splits(&site.node().op, shaped.form);
     let in_splits = shaped.tile.is_some() && splits.count > 1;
     let launch = &mut shaped.launch;
     let params = WeightGradParams {
@@ -371,8 +376,8 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
         }
         Op::Conv2dWeightGrad(_) => {
             let dtype = graph.value(node.inputs[0]).dtype;
-            let counts = kernels::forms(&node.op, dtype).iter().map(|&form| extents.splits(form).count);
-            match counts.max() {
+            let forms = kernels::forms(&node.op, dtype).iter();
+            match forms.map(|&form| extents.splits(&node.op, form).count).max() {
                 None | Some(1) => 0,
                 Some(splits) => floats(&[splits, filters, extents.filter_elements()]),
             }

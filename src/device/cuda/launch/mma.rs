@@ -16,23 +16,26 @@ pub struct Tile {
     pub shared: u32,
 }
 
-/// Widths for which each product has a kernel, the widest first, where all channels come in chunks of [`CHUNK`].
+/// Widths for which each product has a kernel, the widest first.
 const COLUMNS: [u32; 5] = [192, 128, 96, 64, 32];
-/// Those of the kernels that take any channels.
+/// Those of the kernels of `mma_any.cuh`, which take any channels and taps.
 const ANY_COLUMNS: [u32; 2] = [96, 32];
 /// Channels that are copied at once: CHUNK of `mma_index.cuh`.
 pub const CHUNK: u32 = 8;
-/// Depth of a stage, and stages: MMA_DEPTH and STAGES of `mma_index.cuh`.
+/// Taps of a dimension that the faster kernels know: MOST_TAPS there.
+pub const MOST_TAPS: u32 = 16;
+/// Depth of a stage, and stages: MMA_DEPTH and STAGES there.
 pub const DEPTH: u32 = 32;
 const STAGES: u32 = 4;
 const BF16_BYTES: u32 = 2;
-/// Bytes that a weight gradient has beside its stages: an OriginVector of `gather.cuh` for every depth of them.
+/// Bytes that a weight gradient has beside its stages, for the pixels of its depth: 16 for each of them; or 8, of twice
+/// as many.
 pub const ORIGINS: u32 = STAGES * DEPTH * 16;
 
 /// The tile for a product of so many columns: the width with which its tiles read the fewest numbers. A wide tile reads
 /// the rows less often, a narrow one leaves fewer columns empty.
 ///
-/// `whole`: all channels that lie next to each other in an operand come in chunks of [`CHUNK`].
+/// `whole`: channels and taps suit the kernels that take not any.
 pub fn tile(columns: u32, whole: bool) -> Tile {
     let widths: &[u32] = if whole { &COLUMNS } else { &ANY_COLUMNS };
     let read = |width: &&u32| columns.div_ceil(**width) * (TILE_ROWS + **width);
