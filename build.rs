@@ -35,7 +35,7 @@ fn build() -> Result<(), String> {
         .map(|name| PathBuf::from(std::env::var_os(name).expect("Cargo sets it for build scripts")));
     let kernels = manifest.join("kernels");
     identity::write(&manifest, &out)?;
-    println!("cargo:rustc-check-cfg=cfg(rir_emu, rir_emu_sanitized, rir_cuda)");
+    println!("cargo:rustc-check-cfg=cfg(rir_emu, rir_emu_sanitized, rir_cuda, rir_cuobjdump)");
 
     let families = sources::families(&kernels)?;
     let target = target_directory(&out);

@@ -67,6 +67,11 @@ pub fn build(places: &Places, families: &[Family], cache: &Cache) -> Result<bool
     });
     let images = compiled.into_iter().collect::<Result<Vec<_>, String>>()?;
     write(places, cache, Some(&nvcc), &images)?;
+    // What the tests read machine code with.
+    if let Some(cuobjdump) = nvcc.beside("cuobjdump") {
+        println!("cargo:rustc-cfg=rir_cuobjdump");
+        println!("cargo:rustc-env=RIR_CUOBJDUMP={}", cuobjdump.display());
+    }
     Ok(!images.is_empty())
 }
 

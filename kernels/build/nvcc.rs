@@ -28,6 +28,11 @@ pub enum Lack {
 }
 
 impl Nvcc {
+    /// A tool of the same toolkit, if it is there.
+    pub fn beside(&self, tool: &str) -> Option<PathBuf> {
+        Some(self.path.with_file_name(tool)).filter(|path| path.is_file())
+    }
+
     /// `NVCC`, where it is set; else the first that does of `CUDA_HOME`, `CUDA_PATH`, `PATH`, `/usr/local/cuda`, and
     /// what `get-nvcc.sh` left in `folders`.
     pub fn find(folders: &[PathBuf], cache: &Cache) -> Result<Self, Lack> {

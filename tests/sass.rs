@@ -1,0 +1,175 @@
+//! What nvcc made of the innermost loops on tensor cores, read from the machine code: how many instructions a step issues
+//! for its products, and how many beside them.
+//!
+//! A warp scheduler issues one instruction a cycle, of whatever kind, so what addresses cost in a step is what the
+//! products wait for.
+#![cfg(rir_cuda)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use rir::device::cuda::images::{Image, images};
+
+struct Instruction {
+    address: u32,
+    text: String,
+}
+
+impl Instruction {
+    /// `HMMA` of `@!P0 HMMA.16816.F32.BF16 R4, ...`.
+    fn opcode(&self) -> &str {
+        let guarded = self.text.strip_prefix('@').and_then(|text| text.split_once(' '));
+        let words = guarded.map_or(self.text.as_str(), |(_, words)| words);
+        words.split([' ', '.']).next().expect("there is a first")
+    }
+    /// Where a branch may lead, and whether what stands after it may follow.
+    fn next(&self) -> (Option<u32>, bool) {
+        let conditional = self.text.starts_with('@') || self.text.starts_with("BRA.U ");
+        let to = self.text.rsplit_once("0x").filter(|_| self.opcode() == "BRA");
+        let to = to.map(|(_, digits)| u32::from_str_radix(digits, 16).expect("an address"));
+        (to, conditional || !matches!(self.opcode(), "BRA" | "EXIT"))
+    }
+}
+
+/// The kernels of a listing by `cuobjdump -sass`, by name.
+fn read(listing: &str) -> BTreeMap<String, Vec<Instruction>> {
+    let mut kernels: BTreeMap<String, Vec<Instruction>> = BTreeMap::new();
+    let mut name = String::new();
+    for line in listing.lines().map(str::trim) {
+        if let Some(function) = line.strip_prefix("Function : ") {
+            name = function.into();
+        }
+        // `/*0520*/  @P0 BRA 0xcd0 ;  /* 0x... */`; a line of encoding alone has no semicolon.
+        let Some((address, rest)) = line.strip_prefix("/*").and_then(|l| l.split_once("*/")) else {
+            continue;
+        };
+        let (Ok(address), Some((text, _))) = (u32::from_str_radix(address, 16), rest.split_once(';')) else {
+            continue;
+        };
+        kernels.entry(name.clone()).or_default().push(Instruction { address, text: text.trim().into() });
+    }
+    kernels
+}
+
+/// What the loop around the first `opcode` that is in one executes, counted by opcode, both ways of every branch.
+fn loop_around(opcode: &str, code: &[Instruction]) -> BTreeMap<String, usize> {
+    let at: BTreeMap<u32, usize> = code.iter().enumerate().map(|(i, c)| (c.address, i)).collect();
+    let mut after = vec![Vec::new(); code.len()];
+    let mut before = vec![Vec::new(); code.len()];
+    for (i, instruction) in code.iter().enumerate() {
+        let (to, falls_through) = instruction.next();
+        let following = (falls_through && i + 1 < code.len()).then_some(i + 1);
+        for next in to.map(|to| at[&to]).into_iter().chain(following) {
+            after[i].push(next);
+            before[next].push(i);
+        }
+    }
+    // Reached by at least one step.
+    let reached = |from: usize, edges: &[Vec<usize>]| {
+        let mut seen = vec![false; code.len()];
+        let mut waiting = edges[from].clone();
+        while let Some(i) = waiting.pop() {
+            if !std::mem::replace(&mut seen[i], true) {
+                waiting.extend(&edges[i]);
+            }
+        }
+        seen
+    };
+    for first in (0..code.len()).filter(|&i| code[i].opcode() == opcode) {
+        let (down, up) = (reached(first, &after), reached(first, &before));
+        let mut counts = BTreeMap::new();
+        for instruction in (0..code.len()).filter(|&i| down[i] && up[i]).map(|i| &code[i]) {
+            *counts.entry(instruction.opcode().to_owned()).or_default() += 1;
+        }
+        if !counts.is_empty() {
+            return counts;
+        }
+    }
+    BTreeMap::new()
+}
+
+fn listing(image: &Image, folder: &Path) -> String {
+    let file = folder.join(format!("{}.{}.cubin", image.family, image.architecture));
+    std::fs::write(&file, image.load().unwrap()).unwrap();
+    let cuobjdump = option_env!("RIR_CUOBJDUMP").expect("the build found one");
+    let output = Command::new(cuobjdump).arg("-sass").arg(&file).output().unwrap();
+    assert!(output.status.success(), "{cuobjdump}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A step of a warp, of a tile so many columns wide: its mma, and the ldmatrix of 16 x 16 parts that feed them.
+fn products(columns: usize) -> (usize, usize) {
+    let (rows, columns) = match columns {
+        32 => (32, 32),
+        192 => (64, 48),
+        _ => (64, columns / 2),
+    };
+    (2 * (rows / 16) * (columns / 8), 2 * (rows / 16 + columns / 16))
+}
+
+#[test]
+#[cfg_attr(not(rir_cuobjdump), ignore = "there is no cuobjdump beside nvcc")]
+fn tensor_cores_wait_for_few_other_instructions() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for image in images().all.iter().filter(|i| i.family.starts_with("conv2d_mma_") && !i.architecture.ptx) {
+        for (kernel, code) in read(&listing(image, folder.path())) {
+            let Some(columns) = kernel.split('_').nth_back(1).and_then(|columns| columns.parse().ok()) else {
+                panic!("{kernel} has no width");
+            };
+            if kernel.contains("_any_") {
+                continue;
+            }
+            let counts = loop_around("HMMA", &code);
+            let of = |opcode: &str| counts.get(opcode).copied().unwrap_or(0);
+            let beside = counts.values().sum::<usize>() - of("HMMA") - of("LDSM") - of("LDGSTS");
+            println!(
+                "{kernel} on {}: {} HMMA, {} LDSM, {beside} beside",
+                image.architecture,
+                of("HMMA"),
+                of("LDSM")
+            );
+            // 128 rows and the columns, 32 deep, in chunks of 8, a thread one each time.
+            let threads = if columns == 192 { 256 } else { 128 };
+            let expected = (products(columns).0, products(columns).1, (128 + columns) * 4 / threads);
+            if (of("HMMA"), of("LDSM"), of("LDGSTS")) != expected {
+                wrong.push(format!("{kernel} on {}: {counts:?}, not {expected:?}", image.architecture));
+            }
+            // Of the weight gradient half is what finds the pixels of four steps, once in four. On sm_120 up to 60 are
+            // empty ones between two HMMA.
+            let most = if kernel.contains("weight_grad") { 240 } else { 150 };
+            if beside > most {
+                wrong.push(format!("{kernel} on {}: {beside} instructions beside", image.architecture));
+            }
+            seen += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 0 || images().all.iter().all(|image| image.architecture.ptx));
+}
+
+#[test]
+fn a_loop_is_found_and_counted() {
+    let listing = "\
+        \t\tFunction : first\n\
+        \t/*0000*/ MOV R1, c[0x0][0x28] ; /* 0x00000a0000017a02 */\n\
+        \t                              /* 0x000fe40000000f00 */\n\
+        \t/*0010*/ HMMA.16816.F32.BF16 R4, R8, R10, RZ ; /* 0x1 */\n\
+        \t/*0020*/ @P0 BRA 0x50 ; /* 0x1 */\n\
+        \t/*0030*/ @!P1 HMMA.16816.F32.BF16 R4, R8, R10, R4 ; /* 0x1 */\n\
+        \t/*0040*/ BRA.U UP0, 0x70 ; /* 0x1 */\n\
+        \t/*0050*/ EXIT ; /* 0x1 */\n\
+        \t/*0060*/ NOP ; /* 0x1 */\n\
+        \t/*0070*/ LDSM.16.M88.4 R8, [R2] ; /* 0x1 */\n\
+        \t/*0080*/ BRA 0x30; /* 0x1 */\n\
+        \t\tFunction : second\n\
+        \t/*0000*/ EXIT ; /* 0x1 */\n";
+    let kernels = read(listing);
+    assert_eq!(kernels.keys().collect::<Vec<_>>(), ["first", "second"]);
+    let counts = loop_around("HMMA", &kernels["first"]);
+    let expected = [("BRA", 2), ("HMMA", 1), ("LDSM", 1)];
+    assert_eq!(counts, expected.map(|(opcode, n)| (opcode.to_owned(), n)).into());
+    assert_eq!(loop_around("HMMA", &kernels["second"]), BTreeMap::new());
+}
