@@ -11,6 +11,8 @@ use std::process::Command;
 
 use rir::device::cuda::images::{Image, images};
 
+const CUOBJDUMP: Option<&str> = option_env!("RIR_CUOBJDUMP");
+
 struct Instruction {
     address: u32,
     text: String,
@@ -92,7 +94,7 @@ fn loop_around(opcode: &str, code: &[Instruction]) -> BTreeMap<String, usize> {
 fn listing(image: &Image, folder: &Path) -> String {
     let file = folder.join(format!("{}.{}.cubin", image.family, image.architecture));
     std::fs::write(&file, image.load().unwrap()).unwrap();
-    let cuobjdump = option_env!("RIR_CUOBJDUMP").expect("the build found one");
+    let cuobjdump = CUOBJDUMP.expect("the build found one");
     let output = Command::new(cuobjdump).arg("-sass").arg(&file).output().unwrap();
     assert!(output.status.success(), "{cuobjdump}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()

@@ -44,33 +44,34 @@ struct OperandTile {
     using FilledBy = Filling<LINES, CHUNKS, THREADS>;
 };
 
-// Where a lane finds its rows of an operand's parts for ldmatrix, in chunks of the tile: PARTS of 16 x 16 from `first`
-// on, of the first 16 depths of a stage.
+// Where a lane finds its rows of an operand's parts for ldmatrix, in chunks of the tile: PARTS of 16 x 16, from row or
+// column `first` on.
 template <typename Tile, bool ROW_OPERAND, uint32_t PARTS>
 struct PartPlaces {
-    uint32_t places[PARTS];
+    // Along the depth a part is 16 lines on from the one before, where the swizzle is the same: one place says all.
+    uint32_t places[Tile::ALONG_DEPTH ? 1 : PARTS];
 
     __device__ __forceinline__ explicit PartPlaces(uint32_t first) {
         const uint32_t lane = threadIdx.x % WARP;
         const uint32_t at = first + part_at(lane, ROW_OPERAND);
         const uint32_t depth = part_depth(lane, ROW_OPERAND);
 #pragma unroll
-        for (uint32_t i = 0; i < PARTS; ++i) {
-            // 16 lines on, the swizzle is the same.
-            places[i] = Tile::ALONG_DEPTH
-                            ? swizzled_chunk<Tile::CHUNKS>(at + lane % 8, depth / CHUNK) + i * 16 * Tile::CHUNKS
-                            : swizzled_chunk<Tile::CHUNKS>(depth + lane % 8, (at + i * 16) / CHUNK);
+        for (uint32_t i = 0; i < (Tile::ALONG_DEPTH ? 1 : PARTS); ++i) {
+            places[i] = Tile::ALONG_DEPTH ? swizzled_chunk<Tile::CHUNKS>(at + lane % 8, depth / CHUNK)
+                                          : swizzled_chunk<Tile::CHUNKS>(depth + lane % 8, (at + i * 16) / CHUNK);
             ptx::keep(places[i]);
         }
     }
-    // Part i of the first or the second 16 depths, to the four registers of an mma's operand.
-    __device__ __forceinline__ void load(uint32_t (&part)[4], const Tile& tile, uint32_t i, bool second) const {
+    // Of part i, of the first or the second 16 depths of the stage: those are the other two chunks of the same line, or
+    // 16 lines on.
+    __device__ __forceinline__ uint32_t place(uint32_t i, bool second) const {
         static_assert(MMA_DEPTH == 2 * MMA_STEP);
-        // The second depths: other two chunks of the same line, or as many lines on.
-        const uint32_t place = !second             ? places[i]
-                               : Tile::ALONG_DEPTH ? places[i] ^ (MMA_STEP / CHUNK)
-                                                   : places[i] + MMA_STEP * Tile::CHUNKS;
-        ptx::load_matrices<!Tile::ALONG_DEPTH>(part, &tile.chunks[place]);
+        return Tile::ALONG_DEPTH ? (second ? places[0] ^ (MMA_STEP / CHUNK) : places[0]) + i * 16 * Tile::CHUNKS
+                                 : places[i] + (second ? MMA_STEP * Tile::CHUNKS : 0);
+    }
+    // To the four registers of an mma's operand.
+    __device__ __forceinline__ void load(uint32_t (&part)[4], const Tile& tile, uint32_t i, bool second) const {
+        ptx::load_matrices<!Tile::ALONG_DEPTH>(part, &tile.chunks[place(i, second)]);
     }
 };
 

@@ -62,12 +62,12 @@ fn tile() -> Vec<Fault> {
             .put("? (at + lane % 8) * Tile::CHUNKS + depth / CHUNK")
             .of(FORWARD),
         Fault::rows("the second depths are the first once more", FILE, LONG)
-            .find("places[i] ^ (MMA_STEP / CHUNK)")
-            .put("places[i]")
+            .find("second ? places[0] ^ (MMA_STEP / CHUNK) : places[0]")
+            .put("places[0]")
             .of(FORWARD),
         Fault::rows("the second depths begin a line late", FILE, STRIDED)
-            .find("places[i] + MMA_STEP * Tile::CHUNKS")
-            .put("places[i] + (MMA_STEP + 1) * Tile::CHUNKS")
+            .find("second ? MMA_STEP * Tile::CHUNKS : 0")
+            .put("second ? (MMA_STEP + 1) * Tile::CHUNKS : 0")
             .of(DATA_GRAD),
         Fault::rows("a tile is filled without its swizzle", INDEX, LONG)
             .find("return swizzled_chunk<CHUNKS>(line(thread, 0), chunk(thread, 0)) +")
