@@ -27,10 +27,11 @@ impl Instruction {
     }
     /// Where a branch may lead, and whether what stands after it may follow.
     fn next(&self) -> (Option<u32>, bool) {
-        let conditional = self.text.starts_with('@') || self.text.starts_with("BRA.U ");
+        // Plain branches alone are always taken.
+        let conditional = self.text.starts_with('@') || self.text.starts_with("BRA.");
         let to = self.text.rsplit_once("0x").filter(|_| self.opcode() == "BRA");
         let to = to.map(|(_, digits)| u32::from_str_radix(digits, 16).expect("an address"));
-        (to, conditional || !matches!(self.opcode(), "BRA" | "EXIT"))
+        (to, conditional || !matches!(self.opcode(), "BRA" | "EXIT" | "RET"))
     }
 }
 

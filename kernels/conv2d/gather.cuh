@@ -1,4 +1,4 @@
-// The rows of a tiled convolution over a source image, forward or transposed: row = target pixel, depth = (tap,
+// The rows of a convolution in tiles over a source image, forward or transposed: row = target pixel, depth = (tap,
 // channel).
 //
 // The double loop over the depth: taps row by row, and within a tap the source's channels, 16 a step. A row's run is

@@ -42,10 +42,10 @@ struct MmaDataGradOperands<Tile, false> {
           filters(static_cast<const bf16*>(p.w) + first_channel),
           e(p.e),
           channel_count(p.e.c - first_channel) {}
-    __device__ __forceinline__ uint32_t steps() const { return whole_steps(source); }
+    __device__ __forceinline__ uint32_t steps() const { return Step::count(source); }
     __device__ __forceinline__ void fetch(Stage& stage) {
         gathered.fetch(stage.rows, source, step);
-        // In 32 bits, as many as the weight gradient counts in.
+        // In 32 bits, to which the launch holds the filters.
         const uint32_t filter_elements = e.r * e.s * e.c;
         const uint32_t tap = source.rows.filter(step.i) * e.s + source.columns.filter(step.j);
         const bf16* from = filters + (step.channel * filter_elements + tap * e.c);

@@ -41,10 +41,10 @@ struct MmaForwardOperands<Tile, false> {
           filters(static_cast<const bf16*>(p.w) + own_depth()),
           first_filter(first_filter),
           filter_count(p.e.k) {}
-    __device__ __forceinline__ uint32_t steps() const { return whole_steps(source); }
+    __device__ __forceinline__ uint32_t steps() const { return Step::count(source); }
     __device__ __forceinline__ void fetch(Stage& stage) {
         gathered.fetch(stage.rows, source, step);
-        // In 32 bits, as many as the weight gradient counts in.
+        // In 32 bits, to which the launch holds the filters.
         const uint32_t filter_elements = source.rows.taps * source.columns.taps * source.channels;
         const uint32_t tap = step.i * source.columns.taps + step.j;
         const bf16* from = filters + (tap * source.channels + step.channel);

@@ -19,8 +19,11 @@ struct Step {
     uint32_t i = 0, j = 0;  // tap
     uint32_t channel = 0;
 
-    template <typename T>
-    __device__ __forceinline__ void advance(const Source<T>& source) {
+    // Of a product over a source.
+    __device__ __forceinline__ static uint32_t count(const Source<bf16>& source) {
+        return source.rows.taps * source.columns.taps * (source.channels / MMA_DEPTH);
+    }
+    __device__ __forceinline__ void advance(const Source<bf16>& source) {
         if (++j < source.columns.taps) {
             return;
         }
@@ -33,13 +36,7 @@ struct Step {
     }
 };
 
-// Steps of a product over a source.
-template <typename T>
-__device__ __forceinline__ uint32_t whole_steps(const Source<T>& source) {
-    return source.rows.taps * source.columns.taps * (source.channels / MMA_DEPTH);
-}
-
-// A tile along the depth, of LINES rows or columns, is filled in rounds of lines, a thread always at the same depth.
+// A tile along the depth is filled in rounds of lines, a thread always at the same depth.
 constexpr uint32_t DEPTH_CHUNKS = MMA_DEPTH / CHUNK;
 __device__ __forceinline__ uint32_t own_depth() { return threadIdx.x % DEPTH_CHUNKS * CHUNK; }
 

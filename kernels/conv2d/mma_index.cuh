@@ -85,7 +85,7 @@ struct Filling {
     }
 };
 
-// -- The padding, of a pixel's taps: known before the first step, so that a step asks for one bit. --
+// -- The padding, of a pixel's taps: known before the first step, so that a step asks in one AND. --
 
 // Taps of a dimension at most, where bits tell which of them read the padding.
 constexpr uint32_t MOST_TAPS = 16;

@@ -17,7 +17,8 @@
 // [C x 32]. An operand lies as it does in global memory, its chunks along the depth or across it; ldmatrix turns it
 // over on the way, so neither operand needs a transposed copy.
 //
-// Invariants: whatever lies outside of an operand enters as 0; each sum's order is that of the depth, 16 at a time.
+// Invariants: whatever lies outside of an operand enters as 0, but rows past the last pixel, which nobody stores; each
+// sum's order is that of the depth, 16 at a time.
 #pragma once
 
 #include "../ptx.cuh"
@@ -33,13 +34,13 @@ enum class Chunks { AlongDepth, AcrossDepth };
 template <Chunks ORDER, uint32_t WIDTH>
 struct OperandTile {
     static constexpr bool ALONG_DEPTH = ORDER == Chunks::AlongDepth;
+    // Along the depth a line is a row or column, across it one depth.
     static constexpr uint32_t LINES = ALONG_DEPTH ? WIDTH : MMA_DEPTH;
     static constexpr uint32_t CHUNKS = (ALONG_DEPTH ? MMA_DEPTH : WIDTH) / CHUNK;
 
     uint4 chunks[LINES * CHUNKS];
 
-    // How a block fills it. Chunk `chunk` of line `line`: along the depth a line is a row or column, across it one
-    // depth.
+    // How a block fills it.
     template <uint32_t THREADS>
     using FilledBy = Filling<LINES, CHUNKS, THREADS>;
 };

@@ -18,6 +18,9 @@ namespace conv2d {
 template <typename Tile, bool ANY>
 struct MmaWeightGradOperands;
 
+// Bytes of shared memory beside the stages, which the launch counts: where the pixels of the depth lie.
+constexpr uint32_t WEIGHT_GRAD_PLACES = STAGES * MMA_DEPTH * 16;
+
 // What a block knows of where it works.
 struct WeightGradPlace {
     uint32_t first_row, first_filter;
@@ -29,19 +32,21 @@ struct WeightGradPlace {
 template <typename Tile>
 struct MmaWeightGradOperands<Tile, false> {
     using Stage = MmaStage<Tile, Chunks::AcrossDepth, Chunks::AcrossDepth>;
-    // Where the taps of a pixel begin: x is the source's pixel that tap (0, 0) reads, y its taps_outside.
+    // Where the taps of a pixel begin: x is the source's pixel that tap (0, 0) reads, which may lie before the first, y
+    // its taps_outside.
     using Corner = uint2;
     // Of the pixels of STAGES steps, and of the STAGES steps after, which are found meanwhile.
     struct Shared {
         Stage stages[STAGES];
         Corner corners[2][STAGES * MMA_DEPTH];
     };
+    static_assert(sizeof(Shared) == sizeof(Stage[STAGES]) + WEIGHT_GRAD_PLACES);
 
     using Rows = typename decltype(Stage::rows)::template FilledBy<Tile::THREADS>;
     using Columns = typename decltype(Stage::columns)::template FilledBy<Tile::THREADS>;
     // Eight elements of a filter.
     struct Elements {
-        const bf16* from;  // as tap (0, 0) of the source's first pixel would read them
+        const bf16* from;  // what they read where tap (0, 0) reads the first pixel
         uint32_t bits;     // that decide about their tap
         uint32_t outside;  // everywhere: of elements past the last
     };
@@ -121,6 +126,7 @@ struct MmaWeightGradOperands<Tile, true> {
         // Of the pixels of as many steps: the step that is fetched reads its own, and finds those of the step after.
         OriginVector origins[STAGES][MMA_DEPTH];
     };
+    static_assert(sizeof(Shared) == sizeof(Stage[STAGES]) + WEIGHT_GRAD_PLACES);
 
     using Rows = typename decltype(Stage::rows)::template FilledBy<Tile::THREADS>;
     using Columns = typename decltype(Stage::columns)::template FilledBy<Tile::THREADS>;

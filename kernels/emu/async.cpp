@@ -13,7 +13,8 @@ constexpr int POISON = 0xff;
 }  // namespace
 
 void AsyncCopies::Copy::move() {
-    std::memcpy(to, from, source_bytes);
+    // Of no bytes the source may be any address, and null is none for memcpy.
+    if (source_bytes > 0) std::memcpy(to, from, source_bytes);
     std::memset(to + source_bytes, 0, bytes - source_bytes);
     moved = true;
 }

@@ -89,10 +89,10 @@ fn tensor_cores_move_and_multiply_what_their_tiles_say() {
             let sums = 128 * columns * 4;
             // Of the weight gradient: where the pixels of every step begin, 8 bytes each, those of the first four steps
             // at once and four more with every fourth; read by the eight threads that copy a part of a row.
-            let origins =
+            let places =
                 [blocks * (4 + steps.next_multiple_of(4)) * DEPTH * 8, blocks * steps * DEPTH * 8 * 8];
             let shared = if of_weights {
-                [copied + origins[0], loaded + origins[1]]
+                [copied + places[0], loaded + places[1]]
             } else {
                 [copied + sums, loaded + sums]
             };

@@ -41,8 +41,8 @@ const GEOMETRIES: [Geometry; 16] = [
 ];
 
 /// What tensor cores tile otherwise: channels in whole chunks of 8 and in stages of 32, all widths of tiles, several tiles
-/// of rows, more steps than stages, more taps than a mask has bits, and one of the stem's kind.
-const FOR_TENSOR_CORES: [Geometry; 11] = [
+/// of rows, more steps than stages, as many taps as a mask has bits and more, and one of the stem's kind.
+const FOR_TENSOR_CORES: [Geometry; 12] = [
     same([3, 8, 8, 8], 16, 3, 1),
     same([3, 8, 8, 3], 96, 3, 1),
     same([3, 13, 13, 24], 32, 3, 2),
@@ -53,6 +53,7 @@ const FOR_TENSOR_CORES: [Geometry; 11] = [
     same([1, 7, 5, 128], 192, 1, 1),
     same([1, 3, 3, 384], 40, 3, 2),
     same([1, 5, 6, 32], 32, 5, 1),
+    same([1, 3, 3, 32], 32, 15, 1),
     same([1, 3, 3, 32], 32, 17, 1),
 ];
 

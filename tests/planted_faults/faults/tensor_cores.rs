@@ -155,6 +155,13 @@ fn way_out() -> Vec<Fault> {
         Fault::rows("statistics count rows past the last pixel", FORWARD_FILE, LONG)
             .find("row < count; row += S::ROW_LANES")
             .put("row < TILE_ROWS; row += S::ROW_LANES"),
+        Fault::rows(
+            "filters past the last",
+            FORWARD_FILE,
+            &["conv2d/n1h3w3c384k40r3s2p1-e40-stats/bf16/mma"],
+        )
+        .find("k >= filter_count};")
+        .put("false};"),
         Fault::rows("E of the neighbouring channel", FORWARD_FILE, LONG)
             .find("static_cast<const bf16*>(p.x) + from, k, e.identity")
             .put("static_cast<const bf16*>(p.x) + from + 8, k, e.identity"),
@@ -181,6 +188,13 @@ fn data_grad() -> Vec<Fault> {
         Fault::rows("the addend is added whole", FILE, STRIDED)
             .find("p.mask != nullptr ? load_bits(p.mask, at + c, elements, whole) : 0xff")
             .put("0xff"),
+        Fault::rows(
+            "channels past the last of a filter",
+            FILE,
+            &["conv2d_data_grad/n3h13w13c24k32r3s2p1-e12-masked/bf16/mma"],
+        )
+        .find("c >= channel_count")
+        .put("false"),
         relu("the ReLU's bit is ignored").find("passed >> l & 1 ? dx : 0").put("dx"),
         relu("a tile without pixels leaves its sums as they were")
             .find("tile_partials(p, row_tile, channel_tiles)[quantity * e.c + c] = 0;")
@@ -219,6 +233,13 @@ fn weight_grad() -> Vec<Fault> {
         )
         .find("blockIdx.y * p.pixels_per_split")
         .put("blockIdx.y / 2 * p.pixels_per_split"),
+        Fault::rows(
+            "filters past the last, of the weight gradient",
+            FILE,
+            &["conv2d_weight_grad/n3h8w8c32k24r3s1p1/bf16/mma"],
+        )
+        .find("first_filter(chunk_round) >= filters")
+        .put("false"),
         Fault::rows("corners of other steps", FILE, WEIGHTS)
             .find("&corners[step / STAGES % 2]")
             .put("&corners[(step / STAGES + 1) % 2]"),

@@ -48,17 +48,18 @@ struct Extents {
 impl Extents {
     fn new(conv: &Conv2d, x: &Shape, w: &Shape) -> Self {
         let four = |shape: &Shape| shape.dims4().expect("shape rules have checked it").map(extent);
-        let ([_, h, width, _], [k, r, s, _]) = (four(x), four(w));
+        let ([n, h, width, _], [k, r, s, _]) = (four(x), four(w));
         let [stride, pad] = [conv.stride, conv.pad].map(extent);
         let output = |image: u32, filter: u32| (image + 2 * pad - filter) / stride + 1;
-        Self {
-            x: four(x),
-            w: [k, r, s],
-            z: [output(h, r), output(width, s)],
-            stride,
-            pad,
-            identity: extent(conv.identity),
-        }
+        let z = [output(h, r), output(width, s)];
+        // Kernels count pixels in 31 bits, since a tap may lie before the first, and elements of all filters in 32.
+        // Memory ends long before.
+        let most = product(&[n, h, width]).max(product(&[n, z[0], z[1]]));
+        assert!(
+            most < 1 << 31 && u32::try_from(w.elements()).is_ok(),
+            "{x} by {w} is more than kernels count"
+        );
+        Self { x: four(x), w: [k, r, s], z, stride, pad, identity: extent(conv.identity) }
     }
 
     /// Of a node of the three; `None` for any other.
@@ -185,7 +186,7 @@ impl Shaped {
             Kernels::Mma => {
                 let mut tile = mma::tile(columns, whole);
                 if let Op::Conv2dWeightGrad(_) = site.node().op {
-                    tile.shared += mma::ORIGINS;
+                    tile.shared += mma::PLACES;
                 }
                 (Some(tile), format!("_{}{}", if whole { "" } else { "any_" }, tile.columns))
             }

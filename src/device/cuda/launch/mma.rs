@@ -28,9 +28,8 @@ pub const MOST_TAPS: u32 = 16;
 pub const DEPTH: u32 = 32;
 const STAGES: u32 = 4;
 const BF16_BYTES: u32 = 2;
-/// Bytes that a weight gradient has beside its stages, for the pixels of its depth: 16 for each of them; or 8, of twice
-/// as many.
-pub const ORIGINS: u32 = STAGES * DEPTH * 16;
+/// Bytes that a weight gradient has beside its stages: WEIGHT_GRAD_PLACES of `mma_weight_grad.cu`.
+pub const PLACES: u32 = STAGES * DEPTH * 16;
 
 /// The tile for a product of so many columns: the width with which its tiles read the fewest numbers. A wide tile reads
 /// the rows less often, a narrow one leaves fewer columns empty.
@@ -61,7 +60,7 @@ mod tests {
     fn every_tile_fits_on_every_card() {
         for columns in COLUMNS {
             let Tile { shared, .. } = tile(columns, true);
-            assert!(shared + ORIGINS <= 99 << 10, "{columns} columns take {shared} bytes");
+            assert!(shared + PLACES <= 99 << 10, "{columns} columns take {shared} bytes");
         }
     }
 }
