@@ -100,4 +100,36 @@ struct AnyGatheredRows {
     }
 };
 
+// The position of a step, and that of this thread's chunks along its depth.
+struct FlatStep {
+    DepthPosition first, own;
+};
+
+// The operands of a product over a source, as GatheredOperands of mma_gather.cuh; here `Filters`
+// fetch(tile, source, depth, step).
+template <typename Tile, typename Filters>
+struct AnyGatheredOperands {
+    using Stage = MmaStage<Tile, Chunks::AlongDepth, Filters::ORDER>;
+
+    const Source<bf16>& source;
+    AnyGatheredRows<Tile::THREADS> rows;
+    Filters filters;
+    FlatDepth depth;
+    FlatStep step;  // to fetch
+
+    __device__ __forceinline__ AnyGatheredOperands(const Source<bf16>& source, uint32_t first_pixel, uint32_t pixels,
+                                                   const Filters& filters)
+        : source(source),
+          rows(source, first_pixel, pixels),
+          filters(filters),
+          depth(source),
+          step{{}, depth.after({}, own_depth())} {}
+    __device__ __forceinline__ uint32_t steps() const { return depth.steps(); }
+    __device__ __forceinline__ void fetch(Stage& stage) {
+        rows.fetch(stage.rows, source, depth, step.own);
+        filters.fetch(stage.columns, source, depth, step);
+        step = {depth.after(step.first, MMA_DEPTH), depth.after(step.own, MMA_DEPTH)};
+    }
+};
+
 }  // namespace conv2d

@@ -12,6 +12,8 @@
 // = tiles of the largest class, channels first; z = class. Blocks past the end of a smaller class have no pixels; their
 // sums are zeros. Part class * (row tiles of the largest class) + row tile of the partials holds the sums of a tile of
 // g as stored, added in the order of its rows' lanes.
+#include <type_traits>
+
 #include "../rir.cuh"
 #include "epilogue.cuh"
 #include "mma_any.cuh"
@@ -21,81 +23,55 @@
 
 namespace conv2d {
 
-template <typename Tile, bool ANY>
-struct MmaDataGradOperands;
-
+// The filters of a tile of channels, across the depth.
 template <typename Tile>
-struct MmaDataGradOperands<Tile, false> {
-    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AcrossDepth>;
+struct DataGradFilters {
+    static constexpr Chunks ORDER = Chunks::AcrossDepth;
+    using Columns = OperandTile<ORDER, Tile::COLUMNS>;
+    using F = typename Columns::template FilledBy<Tile::THREADS>;
 
-    const Source<bf16>& source;
-    GatheredRows<Tile::THREADS> gathered;
-    const bf16* filters;  // [K R S C], of the tile's channels on
+    const bf16* w;  // [K R S C], of the tile's channels on
     const Extents& e;
-    uint32_t channel_count;  // of the tile and those after it
-    Step step;               // to fetch
+    uint32_t channels;  // of the tile and those after it
 
-    __device__ __forceinline__ MmaDataGradOperands(const DataGradParams& p, const Source<bf16>& source,
-                                                   uint32_t first_pixel, uint32_t pixels, uint32_t first_channel)
-        : source(source),
-          gathered(source, first_pixel, pixels),
-          filters(static_cast<const bf16*>(p.w) + first_channel),
-          e(p.e),
-          channel_count(p.e.c - first_channel) {}
-    __device__ __forceinline__ uint32_t steps() const { return Step::count(source); }
-    __device__ __forceinline__ void fetch(Stage& stage) {
-        gathered.fetch(stage.rows, source, step);
+    __device__ __forceinline__ DataGradFilters(const DataGradParams& p, uint32_t first)
+        : w(static_cast<const bf16*>(p.w) + first), e(p.e), channels(p.e.c - first) {}
+    __device__ __forceinline__ void fetch(Columns& tile, const Source<bf16>& source, const Step& step) const {
         // In 32 bits, to which the launch holds the filters.
-        const uint32_t filter_elements = e.r * e.s * e.c;
+        const uint32_t elements = e.r * e.s * e.c;
         const uint32_t tap = source.rows.filter(step.i) * e.s + source.columns.filter(step.j);
-        const bf16* from = filters + (step.channel * filter_elements + tap * e.c);
-        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
+        const bf16* from = w + (step.channel * elements + tap * e.c);
         const auto chunk_at = [&](uint32_t line_round, uint32_t chunk_round) -> GlobalChunk {
             const uint32_t filter = F::line(threadIdx.x, line_round);
             const uint32_t c = F::chunk(threadIdx.x, chunk_round) * CHUNK;
-            return {from + (filter * filter_elements + c), c >= channel_count};
+            return {from + (filter * elements + c), c >= channels};
         };
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, chunk_at);
-        step.advance(source);
+        fill<Tile::THREADS, ptx::Through::L2>(tile, chunk_at);
     }
 };
 
 template <typename Tile>
-struct MmaDataGradOperands<Tile, true> {
-    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AcrossDepth>;
+struct AnyDataGradFilters {
+    static constexpr Chunks ORDER = Chunks::AcrossDepth;
+    using Columns = OperandTile<ORDER, Tile::COLUMNS>;
+    using F = typename Columns::template FilledBy<Tile::THREADS>;
 
-    const Source<bf16>& source;
-    AnyGatheredRows<Tile::THREADS> gathered;
-    const bf16* filters;  // [K R S C]
+    const bf16* w;  // [K R S C]
     const Extents& e;
-    uint32_t first_channel;
-    FlatDepth depth;
-    DepthPosition step;  // to fetch
-    DepthPosition own;   // of this thread's chunks along its depth
+    uint32_t first;  // channel
 
-    __device__ __forceinline__ MmaDataGradOperands(const DataGradParams& p, const Source<bf16>& source,
-                                                   uint32_t first_pixel, uint32_t pixels, uint32_t first_channel)
-        : source(source),
-          gathered(source, first_pixel, pixels),
-          filters(static_cast<const bf16*>(p.w)),
-          e(p.e),
-          first_channel(first_channel),
-          depth(source),
-          own(depth.steps() > 0 ? depth.after({}, own_depth()) : DepthPosition{}) {}
-    __device__ __forceinline__ uint32_t steps() const { return depth.steps(); }
-    __device__ __forceinline__ void fetch(Stage& stage) {
-        gathered.fetch(stage.rows, source, depth, own);
-        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
+    __device__ __forceinline__ AnyDataGradFilters(const DataGradParams& p, uint32_t first)
+        : w(static_cast<const bf16*>(p.w)), e(p.e), first(first) {}
+    __device__ __forceinline__ void fetch(Columns& tile, const Source<bf16>& source, const FlatDepth& depth,
+                                          const FlatStep& step) const {
         const auto address = [&](uint32_t line_round, uint32_t chunk_round, uint32_t i) -> const bf16* {
-            const DepthPosition position = depth.after(step, F::line(threadIdx.x, line_round));
-            const uint32_t c = first_channel + F::chunk(threadIdx.x, chunk_round) * CHUNK + i;
+            const DepthPosition position = depth.after(step.first, F::line(threadIdx.x, line_round));
+            const uint32_t c = first + F::chunk(threadIdx.x, chunk_round) * CHUNK + i;
             const uint32_t tap = source.rows.filter(position.i) * e.s + source.columns.filter(position.j);
-            const bf16* from = filters + ((position.channel * (e.r * e.s) + tap) * e.c + c);
+            const bf16* from = w + ((position.channel * (e.r * e.s) + tap) * e.c + c);
             return c < e.c && depth.holds(position) ? from : nullptr;
         };
-        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, e.c % CHUNK == 0, address);
-        step = depth.after(step, MMA_DEPTH);
-        own = depth.after(own, MMA_DEPTH);
+        fill_any<Tile::THREADS, ptx::Through::L2>(tile, e.c % CHUNK == 0, address);
     }
 };
 
@@ -188,7 +164,8 @@ __device__ __forceinline__ void store_relu_sums(const DataGradParams& p, Staging
 template <uint32_t COLUMNS, bool ANY>
 __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
     using Tile = MmaTile<COLUMNS>;
-    using Operands = MmaDataGradOperands<Tile, ANY>;
+    using Filters = std::conditional_t<ANY, AnyDataGradFilters<Tile>, DataGradFilters<Tile>>;
+    using Operands = std::conditional_t<ANY, AnyGatheredOperands<Tile, Filters>, GatheredOperands<Tile, Filters>>;
     using S = Staging<Tile>;
     using Shared = GatherShared<Tile, typename Operands::Stage, DataGradStaging<Tile>>;
     RIR_SHARED_DYNAMIC(Shared, shared);
@@ -208,7 +185,7 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
         }
         return;
     }
-    Operands operands(p, source, first_pixel, pixels, first_channel);
+    Operands operands(source, first_pixel, pixels, Filters(p, first_channel));
     MmaSums<Tile> sums;
     multiply<Tile>(shared.stages, operands, operands.steps(), sums);
 

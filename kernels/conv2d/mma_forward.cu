@@ -12,6 +12,8 @@
 // Epilogue (mma_epilogue.cuh): E, then scale and shift, outer shortcut and ReLU; storing; for training, the tile's mean
 // and squared deviations per channel of the values as they were stored. Invariant: two passes over them, so a large
 // mean cancels nothing; rows past the last pixel count nowhere.
+#include <type_traits>
+
 #include "../rir.cuh"
 #include "epilogue.cuh"
 #include "mma_any.cuh"
@@ -21,78 +23,52 @@
 
 namespace conv2d {
 
-template <typename Tile, bool ANY>
-struct MmaForwardOperands;
-
+// The filters of a tile, along the depth.
 template <typename Tile>
-struct MmaForwardOperands<Tile, false> {
-    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AlongDepth>;
+struct ForwardFilters {
+    static constexpr Chunks ORDER = Chunks::AlongDepth;
+    using Columns = OperandTile<ORDER, Tile::COLUMNS>;
+    using F = typename Columns::template FilledBy<Tile::THREADS>;
 
-    const Source<bf16>& source;
-    GatheredRows<Tile::THREADS> gathered;
-    const bf16* filters;  // [K R S C], of this thread's channels on
-    uint32_t first_filter, filter_count;
-    Step step;  // to fetch
+    const bf16* w;  // [K R S C], of this thread's channels on
+    uint32_t first, count;
 
-    __device__ __forceinline__ MmaForwardOperands(const ForwardParams& p, const Source<bf16>& source,
-                                                  uint32_t first_pixel, uint32_t pixels, uint32_t first_filter)
-        : source(source),
-          gathered(source, first_pixel, pixels),
-          filters(static_cast<const bf16*>(p.w) + own_depth()),
-          first_filter(first_filter),
-          filter_count(p.e.k) {}
-    __device__ __forceinline__ uint32_t steps() const { return Step::count(source); }
-    __device__ __forceinline__ void fetch(Stage& stage) {
-        gathered.fetch(stage.rows, source, step);
+    __device__ __forceinline__ ForwardFilters(const ForwardParams& p, uint32_t first)
+        : w(static_cast<const bf16*>(p.w) + own_depth()), first(first), count(p.e.k) {}
+    __device__ __forceinline__ void fetch(Columns& tile, const Source<bf16>& source, const Step& step) const {
         // In 32 bits, to which the launch holds the filters.
-        const uint32_t filter_elements = source.rows.taps * source.columns.taps * source.channels;
+        const uint32_t elements = source.rows.taps * source.columns.taps * source.channels;
         const uint32_t tap = step.i * source.columns.taps + step.j;
-        const bf16* from = filters + (tap * source.channels + step.channel);
-        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
-        fill<Tile::THREADS, ptx::Through::L2>(stage.columns, [&](uint32_t round, uint32_t) -> GlobalChunk {
-            const uint32_t k = first_filter + F::line(threadIdx.x, round);
-            return {from + k * filter_elements, k >= filter_count};
+        const bf16* from = w + (tap * source.channels + step.channel);
+        fill<Tile::THREADS, ptx::Through::L2>(tile, [&](uint32_t round, uint32_t) -> GlobalChunk {
+            const uint32_t k = first + F::line(threadIdx.x, round);
+            return {from + k * elements, k >= count};
         });
-        step.advance(source);
     }
 };
 
 template <typename Tile>
-struct MmaForwardOperands<Tile, true> {
-    using Stage = MmaStage<Tile, Chunks::AlongDepth, Chunks::AlongDepth>;
+struct AnyForwardFilters {
+    static constexpr Chunks ORDER = Chunks::AlongDepth;
+    using Columns = OperandTile<ORDER, Tile::COLUMNS>;
+    using F = typename Columns::template FilledBy<Tile::THREADS>;
 
-    const Source<bf16>& source;
-    AnyGatheredRows<Tile::THREADS> gathered;
-    const bf16* filters;  // [K R S C]
-    uint32_t first_filter, filter_count;
-    FlatDepth depth;
-    DepthPosition own;  // of this thread's chunks in the step to fetch
+    const bf16* w;  // [K R S C]
+    uint32_t first, count;
 
-    __device__ __forceinline__ MmaForwardOperands(const ForwardParams& p, const Source<bf16>& source,
-                                                  uint32_t first_pixel, uint32_t pixels, uint32_t first_filter)
-        : source(source),
-          gathered(source, first_pixel, pixels),
-          filters(static_cast<const bf16*>(p.w)),
-          first_filter(first_filter),
-          filter_count(p.e.k),
-          depth(source),
-          own(depth.after({}, own_depth())) {}
-    __device__ __forceinline__ uint32_t steps() const { return depth.steps(); }
-    __device__ __forceinline__ void fetch(Stage& stage) {
-        gathered.fetch(stage.rows, source, depth, own);
-        const uint32_t filter_elements = depth.tap_rows * depth.tap_columns * depth.channels;
-        using F = typename decltype(stage.columns)::template FilledBy<Tile::THREADS>;
+    __device__ __forceinline__ AnyForwardFilters(const ForwardParams& p, uint32_t first)
+        : w(static_cast<const bf16*>(p.w)), first(first), count(p.e.k) {}
+    __device__ __forceinline__ void fetch(Columns& tile, const Source<bf16>&, const FlatDepth& depth,
+                                          const FlatStep& step) const {
+        const uint32_t elements = depth.tap_rows * depth.tap_columns * depth.channels;
         const auto address = [&](uint32_t round, uint32_t, uint32_t i) -> const bf16* {
-            const DepthPosition position = i == 0 ? own : depth.after(own, i);
-            const uint32_t k = first_filter + F::line(threadIdx.x, round);
-            if (k >= filter_count || !depth.holds(position)) {
-                return nullptr;
-            }
+            const DepthPosition position = i == 0 ? step.own : depth.after(step.own, i);
+            const uint32_t k = first + F::line(threadIdx.x, round);
             const uint32_t tap = position.i * depth.tap_columns + position.j;
-            return filters + (k * filter_elements + tap * depth.channels + position.channel);
+            const bf16* from = w + (k * elements + tap * depth.channels + position.channel);
+            return k < count && depth.holds(position) ? from : nullptr;
         };
-        fill_any<Tile::THREADS, ptx::Through::L2>(stage.columns, depth.channels % CHUNK == 0, address);
-        own = depth.after(own, MMA_DEPTH);
+        fill_any<Tile::THREADS, ptx::Through::L2>(tile, depth.channels % CHUNK == 0, address);
     }
 };
 
@@ -172,7 +148,8 @@ __device__ __forceinline__ void mma_statistics(Staging<Tile>& staging, const Eig
 template <uint32_t COLUMNS, bool ANY>
 __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
     using Tile = MmaTile<COLUMNS>;
-    using Operands = MmaForwardOperands<Tile, ANY>;
+    using Filters = std::conditional_t<ANY, AnyForwardFilters<Tile>, ForwardFilters<Tile>>;
+    using Operands = std::conditional_t<ANY, AnyGatheredOperands<Tile, Filters>, GatheredOperands<Tile, Filters>>;
     using S = Staging<Tile>;
     using Shared = GatherShared<Tile, typename Operands::Stage, S>;
     RIR_SHARED_DYNAMIC(Shared, shared);
@@ -184,7 +161,7 @@ __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
     const uint32_t first_filter = blockIdx.x % filter_tiles * COLUMNS;
 
     const Source<bf16> source = input_source<bf16>(p.x, e);
-    Operands operands(p, source, first_pixel, pixels, first_filter);
+    Operands operands(source, first_pixel, pixels, Filters(p, first_filter));
     MmaSums<Tile> sums;
     multiply<Tile>(shared.stages, operands, operands.steps(), sums);
 

@@ -73,6 +73,28 @@ struct GatheredRows {
     }
 };
 
+// The operands of a product over a source: gathered rows, and filters. `Filters` say how their tile lies, and
+// fetch(tile, source, step) it.
+template <typename Tile, typename Filters>
+struct GatheredOperands {
+    using Stage = MmaStage<Tile, Chunks::AlongDepth, Filters::ORDER>;
+
+    const Source<bf16>& source;
+    GatheredRows<Tile::THREADS> rows;
+    Filters filters;
+    Step step;  // to fetch
+
+    __device__ __forceinline__ GatheredOperands(const Source<bf16>& source, uint32_t first_pixel, uint32_t pixels,
+                                                const Filters& filters)
+        : source(source), rows(source, first_pixel, pixels), filters(filters) {}
+    __device__ __forceinline__ uint32_t steps() const { return Step::count(source); }
+    __device__ __forceinline__ void fetch(Stage& stage) {
+        rows.fetch(stage.rows, source, step);
+        filters.fetch(stage.columns, source, step);
+        step.advance(source);
+    }
+};
+
 // The shared memory of a kernel that gathers, forward or transposed.
 template <typename Tile, typename Stage, typename Staging>
 union GatherShared {

@@ -160,7 +160,7 @@ fn way_out() -> Vec<Fault> {
             FORWARD_FILE,
             &["conv2d/n1h3w3c384k40r3s2p1-e40-stats/bf16/mma"],
         )
-        .find("k >= filter_count};")
+        .find("k >= count};")
         .put("false};"),
         Fault::rows("E of the neighbouring channel", FORWARD_FILE, LONG)
             .find("static_cast<const bf16*>(p.x) + from, k, e.identity")
