@@ -59,6 +59,24 @@ struct RirEmuKernel {
 };
 const struct RirEmuKernel* rir_emu_kernel(size_t index);
 
+// A tensor map as cuTensorMapEncodeTiled and cuTensorMapEncodeIm2col are asked for it; dimensions innermost first.
+struct RirEmuTensorMap {
+    uint64_t address;
+    uint64_t dims[5];     // elements
+    uint64_t strides[4];  // bytes, of the dimensions after the innermost
+    uint32_t rank;
+    uint32_t element_bytes;       // 2: bf16, 4: f32
+    uint32_t element_strides[5];  // traversal strides
+    uint32_t swizzle;             // 0: none, 1: 32 bytes, 2: 64, 3: 128
+    uint32_t im2col;              // nonzero: of the second kind
+    uint32_t box[5];              // tiled: elements
+    int32_t lower[3], upper[3];   // im2col: corners of the bounding box, of the spatial dimensions, innermost first
+    uint32_t channels, pixels;    // im2col: channels a pixel, pixels a column
+};
+// Writes the emulator's 128 bytes of such a map. Returns 0, or 1 with a sentence on which rule of the two functions is
+// broken.
+int rir_emu_encode_map(const struct RirEmuTensorMap* asked, void* map, char* message, size_t message_bytes);
+
 #ifdef __cplusplus
 }
 #endif
