@@ -32,6 +32,13 @@
         __VA_ARGS__(params);                                                                                   \
     }
 
+// Of clusters of so many blocks along x (Hopper).
+#define RIR_KERNEL_CLUSTER(name, Params, max_threads, cluster, ...)                              \
+    extern "C" __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(max_threads, 1) \
+        name(const __grid_constant__ Params params) {                                            \
+        __VA_ARGS__(params);                                                                     \
+    }
+
 // A block's shared memory is one structure. Static: at most 48 KiB. Dynamic: as large as the launch says.
 #define RIR_SHARED(Storage, name) __shared__ Storage name
 #define RIR_SHARED_DYNAMIC(Storage, name)                                 \

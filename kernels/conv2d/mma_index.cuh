@@ -7,6 +7,9 @@
 
 namespace conv2d {
 
+// What the chunks of an operand run along, as it lies in global memory.
+enum class Chunks { AlongDepth, AcrossDepth };
+
 // Elements of a chunk: 16 bytes of bf16, what one cp.async brings and one row of an 8 x 8 matrix holds.
 constexpr uint32_t CHUNK = 8;
 // Depth of a stage: two depths of mma.m16n8k16.

@@ -27,9 +27,6 @@
 
 namespace conv2d {
 
-// What the chunks of an operand run along, as it lies in global memory.
-enum class Chunks { AlongDepth, AcrossDepth };
-
 // WIDTH rows or columns of an operand, MMA_DEPTH deep.
 template <Chunks ORDER, uint32_t WIDTH>
 struct OperandTile {

@@ -1,0 +1,26 @@
+// Form `wgmma-cluster`: clusters of two blocks, one tile below the other, which read the same columns. Each block
+// copies half of them, to both (multicast), so that a multiprocessor asks L2 for half as many filters. A stage is empty
+// when both blocks have used it: whoever copies waits for both.
+#pragma once
+
+#include "wgmma_persistent.cuh"
+
+namespace conv2d {
+
+constexpr uint32_t CLUSTER = 2;
+
+template <typename Product>
+__device__ __forceinline__ void wgmma_cluster(const typename Product::Params& p) {
+    using Shared = WgmmaShared<Product, CONSUMERS>;
+    RIR_SHARED_DYNAMIC(Shared, shared);
+    make_ring(shared, CLUSTER * Product::Tile::GROUPS * (GROUP_THREADS / WARP));
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+    wgmma_tiles<Product, CLUSTER>(p, ptx::block_of_cluster());
+    // A block's shared memory lasts until the other has written and said all.
+    __syncwarp();
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+}
+
+}  // namespace conv2d

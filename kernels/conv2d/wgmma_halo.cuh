@@ -1,0 +1,96 @@
+// Form `wgmma-halo`: of 3 x 3 taps at stride 1, the three that lie below each other read the same pixels but for a row
+// of the image. So a stage holds a patch: the pixels of the tile's rows, one row of the image above and one below,
+// shifted by one filter column, 32 channels of them; and the filters of that column's three taps. A tap further down is
+// the same patch, one image row on: the descriptor moves by as many lines, which are whole rounds of the swizzle where
+// an image's width is a multiple of 8.
+//
+// A tile of 128 rows then reads every pixel 4.5 times at a width of 32, and 3.75 times at 16 and 8, instead of nine.
+// The border is filled with zeros by the copies, which begin outside of the tensor. Otherwise as wgmma-cluster.
+#pragma once
+
+#include "wgmma_cluster.cuh"
+
+namespace conv2d {
+
+constexpr uint32_t HALO_TAPS = 3;
+constexpr uint32_t HALO_SPAN = 32;
+
+// The patch of a tile of ROWS rows, which the launch holds to its size.
+template <uint32_t ROWS>
+struct HaloRows {
+    static constexpr uint32_t WIDTH = ROWS, DEPTH = HALO_TAPS * HALO_SPAN, SPAN = HALO_SPAN;
+    static constexpr bool ALONG_DEPTH = true;
+    static constexpr uint32_t LINE_BYTES = SPAN * BF16_BYTES;
+    static constexpr uint32_t MOST_LINES = ROWS + 64;
+    static constexpr uint32_t BYTES = MOST_LINES * LINE_BYTES;
+    static constexpr uint32_t STRIDE = 8 * LINE_BYTES, LEADING = 0;
+};
+
+// How a tile of ROWS rows lies in images of height x width.
+struct Patch {
+    uint32_t width, rows, images;  // rows of an image, without the halo
+
+    __device__ __forceinline__ Patch(uint32_t tile_rows, uint32_t height, uint32_t width)
+        : width(width), rows(min(height, tile_rows / width)), images(tile_rows / (rows * width)) {}
+    __device__ __forceinline__ uint32_t lines() const { return images * (rows + HALO_TAPS - 1) * width; }
+    // The line that the first tap of row `row` of the tile reads.
+    __device__ __forceinline__ uint32_t line(uint32_t row) const {
+        const uint32_t image_row = row / width;
+        return (image_row + image_row / rows * (HALO_TAPS - 1)) * width + row % width;
+    }
+};
+
+// As RowsOfGroup: two steps of 16 depths a tap.
+template <uint32_t BLOCKS>
+struct PatchOfGroup {
+    uint32_t blocks[BLOCKS];
+    uint32_t tap;  // from a tap to the next
+
+    __device__ __forceinline__ PatchOfGroup(const Patch& patch, uint32_t group) {
+        constexpr uint32_t LINE = HALO_SPAN * BF16_BYTES / 16;
+#pragma unroll
+        for (uint32_t i = 0; i < BLOCKS; ++i) {
+            blocks[i] = patch.line((group * BLOCKS + i) * WGMMA_ROWS) * LINE;
+        }
+        tap = patch.width * LINE;
+    }
+    __device__ __forceinline__ uint32_t operator()(uint32_t i, uint32_t step) const {
+        constexpr uint32_t STEPS = HALO_SPAN / WGMMA_STEP, STEP = WGMMA_STEP * BF16_BYTES / 16;
+        return blocks[i] + step / STEPS * tap + step % STEPS * STEP;
+    }
+};
+
+// PRODUCT, WgmmaForward or WgmmaDataGrad of span 32, with patches for rows.
+template <typename Product, typename Rows>
+struct WithPatches : Product {
+    using Tile = WgmmaTile<Product::Tile::GROUPS, Product::Tile::BLOCKS, Rows, typename Product::Columns>;
+
+    Patch patch;
+
+    __device__ __forceinline__ explicit WithPatches(const typename Product::Params& p)
+        : Product(p), patch(Tile::ROWS, p.conv.e.h, p.conv.e.w) {}
+    __device__ __forceinline__ uint32_t stage_bytes() const {
+        return patch.lines() * Rows::LINE_BYTES + Product::Columns::BYTES;
+    }
+    __device__ __forceinline__ PatchOfGroup<Tile::BLOCKS> rows_of(uint32_t group) const { return {patch, group}; }
+    // A step is a span of channels and a column of taps.
+    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full,
+                                         const typename Product::Work& work, uint32_t step, uint32_t sharer) const {
+        const uint32_t channel = step / HALO_TAPS * HALO_SPAN, tap_column = step % HALO_TAPS;
+        ptx::load_box(stage.rows, this->source_map(work), full, int32_t(channel), work.x + int32_t(tap_column), work.y,
+                      work.image, 0);
+#pragma unroll
+        for (uint32_t tap_row = 0; tap_row < HALO_TAPS; ++tap_row) {
+            this->load_columns(stage.columns, full, work, tap_row, tap_row, tap_column, channel, sharer);
+        }
+    }
+};
+
+template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS>
+using HaloForward =
+    WithPatches<WgmmaForward<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, CLUSTER>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
+template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS>
+using HaloDataGrad =
+    WithPatches<WgmmaDataGrad<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, CLUSTER>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
+
+}  // namespace conv2d

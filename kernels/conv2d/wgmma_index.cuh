@@ -1,0 +1,80 @@
+// The index maths of the convolutions on wgmma: how an operand lies in shared memory, as bulk copies bring it and as
+// descriptors name it, and which sums a thread holds. Compiles for the host; tests/wgmma_index.cpp proves it.
+#pragma once
+
+#include "mma_index.cuh"
+
+namespace conv2d {
+
+constexpr uint32_t BF16_BYTES = 2;
+// Rows and depth of one wgmma, and threads of the group that executes it.
+constexpr uint32_t WGMMA_ROWS = 64;
+constexpr uint32_t WGMMA_STEP = 16;
+constexpr uint32_t GROUP_THREADS = 128;
+// Lines are whole rounds of a swizzle from here on: 8 lines of 128 bytes.
+constexpr uint32_t SWIZZLE_ALIGNMENT = 1024;
+
+// An operand of a stage: WIDTH rows or columns, DEPTH deep, in boxes of lines of SPAN elements, each as a bulk copy
+// leaves it. A line is as wide as its swizzle, 64 elements or 32, so that none of 8 neighbours shares a bank.
+//     AlongDepth: a line is SPAN of the depth of one row; a box has WIDTH lines, and DEPTH / SPAN boxes follow each
+//     other. AcrossDepth: a line is SPAN of the width at one depth; a box has DEPTH lines, and WIDTH / SPAN boxes
+//     follow.
+template <Chunks ORDER_, uint32_t WIDTH_, uint32_t DEPTH_, uint32_t SPAN_>
+struct WgmmaOperand {
+    static constexpr Chunks ORDER = ORDER_;
+    static constexpr uint32_t WIDTH = WIDTH_, DEPTH = DEPTH_, SPAN = SPAN_;
+    static constexpr bool ALONG_DEPTH = ORDER == Chunks::AlongDepth;
+    static constexpr uint32_t LINES = ALONG_DEPTH ? WIDTH : DEPTH;
+    static constexpr uint32_t BOXES = (ALONG_DEPTH ? DEPTH : WIDTH) / SPAN;
+    static constexpr uint32_t LINE_BYTES = SPAN * BF16_BYTES;
+    static constexpr uint32_t BOX_BYTES = LINES * LINE_BYTES;
+    static constexpr uint32_t BYTES = BOXES * BOX_BYTES;
+    static_assert(SPAN == 64 || SPAN == 32);
+    static_assert((ALONG_DEPTH ? DEPTH : WIDTH) % SPAN == 0 && DEPTH % WGMMA_STEP == 0);
+    static_assert(BOX_BYTES % (8 * LINE_BYTES) == 0 && BYTES % SWIZZLE_ALIGNMENT == 0);
+
+    // Of the descriptor: from a group of eight lines to the next, and, across the depth, from a box to the next.
+    static constexpr uint32_t STRIDE = 8 * LINE_BYTES;
+    static constexpr uint32_t LEADING = ALONG_DEPTH ? 0 : BOX_BYTES;
+
+    // Where 16 depths from WGMMA_STEP * step on, of rows or columns from `first` on, begin; in bytes.
+    __host__ __device__ static constexpr uint32_t offset(uint32_t first, uint32_t step) {
+        const uint32_t depth = step * WGMMA_STEP;
+        return ALONG_DEPTH ? depth / SPAN * BOX_BYTES + first * LINE_BYTES + depth % SPAN * BF16_BYTES
+                           : first / SPAN * BOX_BYTES + depth * LINE_BYTES;
+    }
+    // Where an element lies; in bytes. The swizzle exchanges chunks of 16 bytes by the bits of the address above a line
+    // of 128: of lines of 128 bytes by all three of eight lines, of 64 by two.
+    __host__ __device__ static constexpr uint32_t place(uint32_t at, uint32_t depth) {
+        const uint32_t line = ALONG_DEPTH ? at : depth, along = ALONG_DEPTH ? depth : at;
+        const uint32_t flat = along / SPAN * BOX_BYTES + line * LINE_BYTES + along % SPAN * BF16_BYTES;
+        return flat ^ (flat / 128 % (LINE_BYTES / 16)) * 16;
+    }
+};
+
+// The row, of the 64 of a wgmma, of a thread's sums 4 j and 4 j + 1 (half 0) or 4 j + 2 and 4 j + 3 (half 1), and the
+// first of their two columns.
+__host__ __device__ constexpr uint32_t fragment_row(uint32_t thread, uint32_t half) {
+    return thread / 32 % 4 * 16 + thread % 32 / 4 + half * 8;
+}
+__host__ __device__ constexpr uint32_t fragment_column(uint32_t thread, uint32_t j) { return j * 8 + thread % 4 * 2; }
+
+// -- The way out: PART columns at a time, as lines of 64 bytes of bf16, swizzled as a bulk copy takes them. --
+
+constexpr uint32_t PART = 32;
+constexpr uint32_t PART_CHUNKS = PART / CHUNK;
+
+// Where chunk `chunk` of a line lies: at this index.
+__host__ __device__ constexpr uint32_t part_chunk(uint32_t line, uint32_t chunk) {
+    return line * PART_CHUNKS + (chunk ^ (line / 2 % 4));
+}
+// Which of the four matrices of an stmatrix.x4 lane `lane` names a row of: two halves of rows by two chunks.
+__host__ __device__ constexpr uint32_t part_matrix_half(uint32_t lane) { return lane / 8 % 2; }
+__host__ __device__ constexpr uint32_t part_matrix_chunk(uint32_t lane) { return lane / 16; }
+
+// After adding the eight lanes of each column of a part up by exchanges, the column that a lane has the sum of.
+__host__ __device__ constexpr uint32_t summed_column(uint32_t lane) {
+    return (lane / 16 % 2 * 2 + lane / 8 % 2) * 8 + lane % 4 * 2 + lane / 4 % 2;
+}
+
+}  // namespace conv2d

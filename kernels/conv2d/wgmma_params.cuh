@@ -1,0 +1,31 @@
+// The parameters of the convolutions on wgmma: those of every form (params.cuh), behind the tensor maps of the operands
+// that bulk copies bring. src/device/cuda/launch/wgmma.rs fills them byte for byte.
+#pragma once
+
+#include "../tensor_map.cuh"
+#include "params.cuh"
+
+namespace conv2d {
+
+struct WgmmaForwardParams {
+    TensorMap x;  // im2col of [N H W C]: SPAN channels of the pixels of a tile
+    TensorMap w;  // tiles of [K, R S C]: SPAN elements of the filters of a tile
+    ForwardParams conv;
+};
+
+// Residue classes of the input's pixels under a stride of at most 2.
+constexpr uint32_t MOST_CLASSES = 4;
+
+struct WgmmaDataGradParams {
+    TensorMap dz[MOST_CLASSES];  // im2col of [N P Q K], whose bounding box is that of the class
+    TensorMap w;                 // tiles of [K, R S, C]: channels of SPAN filters at one tap
+    DataGradParams conv;
+};
+
+struct WgmmaWeightGradParams {
+    TensorMap x;   // im2col of [N H W C]: SPAN channels of WEIGHT_GRAD_DEPTH pixels
+    TensorMap dz;  // tiles of [N P Q, K]: filters of as many pixels
+    WeightGradParams conv;
+};
+
+}  // namespace conv2d

@@ -1,0 +1,58 @@
+// Form `wgmma-persistent`: as many blocks as multiprocessors, each of which makes tile after tile, so that the copies
+// of the next tile come while one goes out. The depth of 96 channels is only 864, and going out takes a good part of
+// that time: there the two warp groups that multiply take tiles in turns, each 128 rows of its own, and one goes out
+// while the other multiplies ("ping-pong"). The ring alone keeps their turns: stages are filled tile by tile. At 192
+// columns 128 rows are more sums than a thread has registers, so both groups share a tile.
+#pragma once
+
+#include "wgmma_ws.cuh"
+
+namespace conv2d {
+
+template <typename Product, uint32_t SHARERS>
+__device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, uint32_t sharer) {
+    using Tile = typename Product::Tile;
+    using Shared = WgmmaShared<Product, CONSUMERS>;
+    static_assert(CONSUMERS % Tile::GROUPS == 0 && sizeof(Shared) <= HOPPER_SHARED);
+    // Teams take tiles in turns.
+    constexpr uint32_t TEAMS = CONSUMERS / Tile::GROUPS;
+    RIR_SHARED_DYNAMIC(Shared, shared);
+    const Product product(p);
+    const uint32_t first = blockIdx.x / SHARERS, step = gridDim.x / SHARERS, tiles = product.tiles();
+    RingPlace<Shared::STAGES> place;
+    if (threadIdx.x < GROUP_THREADS) {
+        ptx::registers_decrease<PRODUCER_REGISTERS>();
+        if (threadIdx.x == 0) {
+            for (uint32_t tile = first; tile < tiles; tile += step) {
+                produce(product, shared, product.work(tile, sharer), place, sharer);
+            }
+        }
+    } else {
+        ptx::registers_increase<CONSUMER_REGISTERS>();
+        const uint32_t consumer = threadIdx.x / GROUP_THREADS - 1;
+        const uint32_t team = consumer / Tile::GROUPS, group = consumer % Tile::GROUPS;
+        uint32_t turn = 0;
+        for (uint32_t tile = first; tile < tiles; tile += step) {
+            const auto work = product.work(tile, sharer);
+            if (turn == team) {
+                typename Tile::Sums sums;
+                consume<SHARERS, Tile>(shared, work.steps, product.rows_of(group), place, sums);
+                product.finish(work, group, sums, shared.out[consumer]);
+            } else {
+                place.skip(work.steps);
+            }
+            turn = turn + 1 == TEAMS ? 0 : turn + 1;
+        }
+    }
+}
+
+template <typename Product>
+__device__ __forceinline__ void wgmma_persistent(const typename Product::Params& p) {
+    using Shared = WgmmaShared<Product, CONSUMERS>;
+    RIR_SHARED_DYNAMIC(Shared, shared);
+    make_ring(shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
+    __syncthreads();
+    wgmma_tiles<Product, 1>(p, 0);
+}
+
+}  // namespace conv2d

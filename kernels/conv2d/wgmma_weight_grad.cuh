@@ -1,0 +1,101 @@
+// The weight gradient on wgmma, split over pixels; tiled_weight_grad.cu's second kernel adds the splits in order.
+//
+//     dw[k, j] = sum over pixels m of x[pixel(m, r, s), c] dz[m, k], where j = (r, s, c)
+//
+// Rows are the R S C elements of a filter, columns the K filters, the depth is the N P Q output pixels. At 96 channels
+// that wastes 4 % of the rows (7 tiles of 128 for 864), where filters as rows would waste a quarter. Both operands lie
+// across the depth and stay so. Rows come as spans of SPAN channels of one tap: a bulk copy of the im2col kind each, of
+// the pixels of a stage.
+#pragma once
+
+#include "wgmma_epilogue.cuh"
+#include "wgmma_params.cuh"
+
+namespace conv2d {
+
+// Pixels of a stage.
+constexpr uint32_t WEIGHT_GRAD_DEPTH = 64;
+
+template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS = 1>
+struct WgmmaWeightGrad {
+    using Params = WgmmaWeightGradParams;
+    static constexpr uint32_t ACROSS = COLUMNS % 64 == 0 ? 64 : 32;
+    using Rows = WgmmaOperand<Chunks::AcrossDepth, GROUPS * BLOCKS * WGMMA_ROWS, WEIGHT_GRAD_DEPTH, SPAN>;
+    using Columns = WgmmaOperand<Chunks::AcrossDepth, COLUMNS, WEIGHT_GRAD_DEPTH, ACROSS>;
+    using Tile = WgmmaTile<GROUPS, BLOCKS, Rows, Columns>;
+    // Sums are stored from registers.
+    struct Out {};
+
+    const Params& p;
+    uint32_t pixels, elements, filter_tiles, row_tiles, spans;  // spans of a tap
+
+    struct Work {
+        uint32_t first_row, first_column, steps;
+        uint32_t split, first_pixel;
+    };
+
+    __device__ __forceinline__ explicit WgmmaWeightGrad(const Params& p) : p(p) {
+        const Extents& e = p.conv.e;
+        pixels = e.n * e.p * e.q;
+        elements = e.r * e.s * e.c;
+        filter_tiles = ceil_div(e.k, COLUMNS);
+        row_tiles = ceil_div(elements, Tile::ROWS * SHARERS);
+        spans = e.c / SPAN;
+    }
+    __device__ __forceinline__ uint32_t tiles() const {
+        return ceil_div(pixels, p.conv.pixels_per_split) * row_tiles * filter_tiles;
+    }
+    // Tiles of one split follow each other: together they read its pixels once from memory.
+    __device__ __forceinline__ Work work(uint32_t tile, uint32_t sharer = 0) const {
+        const uint32_t of_split = tile % (row_tiles * filter_tiles), split = tile / (row_tiles * filter_tiles);
+        const uint32_t first_pixel = split * p.conv.pixels_per_split;
+        const uint32_t count = min(p.conv.pixels_per_split, pixels - first_pixel);
+        return {(of_split / filter_tiles * SHARERS + sharer) * Tile::ROWS, of_split % filter_tiles * COLUMNS,
+                ceil_div(count, WEIGHT_GRAD_DEPTH), split, first_pixel};
+    }
+    __device__ __forceinline__ static constexpr uint32_t stage_bytes() { return sizeof(typename Tile::Stage); }
+    __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
+    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work,
+                                         uint32_t step, uint32_t sharer = 0) const {
+        const Extents& e = p.conv.e;
+        constexpr uint32_t LINES = WEIGHT_GRAD_DEPTH / SHARERS;
+        constexpr uint16_t SHARED_BY = SHARERS > 1 ? (1 << SHARERS) - 1 : 0;
+        const uint32_t m = work.first_pixel + step * WEIGHT_GRAD_DEPTH;
+        const Pixel first = unpack_pixel(m, e.p, e.q);
+        const int32_t x = int32_t(first.x * e.stride) - int32_t(e.pad);
+        const int32_t y = int32_t(first.y * e.stride) - int32_t(e.pad);
+#pragma unroll
+        for (uint32_t box = 0; box < Rows::BOXES; ++box) {
+            const uint32_t span = work.first_row / SPAN + box;
+            // Past the last tap there is none: channels past the last come as zeros, and count.
+            const uint32_t tap = min(span / spans, e.r * e.s - 1);
+            const uint32_t channel = (span - tap * spans) * SPAN;
+            ptx::load_im2col(stage.rows + box * Rows::BOX_BYTES, p.x, full, int32_t(channel), x, y,
+                             int32_t(first.image), uint16_t(tap % e.s), uint16_t(tap / e.s), 0);
+        }
+#pragma unroll
+        for (uint32_t box = 0; box < Columns::BOXES; ++box) {
+            ptx::load_box(stage.columns + box * Columns::BOX_BYTES + sharer * LINES * Columns::LINE_BYTES, p.dz, full,
+                          int32_t(work.first_column + box * ACROSS), int32_t(m + sharer * LINES), SHARED_BY);
+        }
+    }
+    // Eight lanes hold eight neighbours of a filter: a whole sector.
+    __device__ __forceinline__ void finish(const Work& work, uint32_t group, typename Tile::Sums& sums, Out&) const {
+        const uint32_t filters = p.conv.e.k;
+        const GroupPlace<Tile> place(work.first_row + group * Tile::GROUP_ROWS, elements, work.first_column);
+        float* dw = p.conv.dw + uint64_t(work.split) * filters * elements;
+#pragma unroll
+        for (uint32_t i = 0; i < BLOCKS; ++i) {
+#pragma unroll
+            for (uint32_t at = 0; at < COLUMNS / 2; ++at) {
+                const uint32_t row = place.row(i, at / 2 % 2);
+                const uint32_t k = place.first_column + fragment_column(place.thread, at / 4) + at % 2;
+                if (row < place.count && k < filters) {
+                    dw[uint64_t(k) * elements + place.first_row + row] = sums[i][at];
+                }
+            }
+        }
+    }
+};
+
+}  // namespace conv2d
