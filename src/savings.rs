@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::device::cuda::{Kernels, launch};
+use crate::device::cuda::{Choices, launch};
 use crate::error::{Error, Result};
 use crate::graph::{Fusions, Graph, Precision, fuse, lower, plan};
 use crate::nn::{Description, Options, training_step};
@@ -70,7 +70,7 @@ pub struct Savings {
     pub switches: Vec<SwitchRow>,
 }
 
-/// Launches of every node of a lowered graph by [`Kernels::Auto`]; `None` in f64.
+/// Launches of every node of a lowered graph, by the kernels that run unasked on any card; `None` in f64.
 ///
 /// # Errors
 /// If no kernel takes a node; names it.
@@ -78,7 +78,7 @@ pub fn launches(graph: &Graph, precision: Precision) -> Result<Option<Vec<usize>
     match precision {
         Precision::F64 => Ok(None),
         Precision::F32 | Precision::Bf16 => {
-            launch::count(&plan(graph, &launch::scratch), Kernels::Auto).map(Some)
+            launch::count(&plan(graph, &launch::scratch), &Choices::default()).map(Some)
         }
     }
 }

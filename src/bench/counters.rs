@@ -11,7 +11,7 @@ use super::report::{Findings, chosen, value};
 use super::{Bench, Network, fusion, step};
 use crate::check::{Case, Prepared};
 use crate::device::cuda::emulator::{Counters, EmulatorDriver, Ledger};
-use crate::device::cuda::{CudaDevice, Kernels, Options};
+use crate::device::cuda::{CudaDevice, Generation, Kernels, Options};
 use crate::device::{Device, EXPLODED_LOSS, StepInputs};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Precision, Segment, StateLayout};
@@ -19,6 +19,8 @@ use crate::text::{Align, bytes as human, columns, grouped};
 
 /// Bytes of a sector: what global memory moves at least.
 const SECTOR: u64 = 32;
+/// What the emulator's kernels may use.
+const EMULATED: Option<Generation> = Some(Generation::Hopper);
 
 /// One kernel's launches together.
 #[derive(Debug, Clone, Serialize)]
@@ -218,9 +220,10 @@ pub fn ladder(
     filter: Option<&str>,
 ) -> Result<Findings> {
     let sites = sites(network, operation, filter)?;
-    let forms =
-        sites.iter().flat_map(|site| rungs(&site.case, true).into_iter().map(move |case| (case, site.cost)));
-    let wanted = forms.filter(|(case, _)| super::ladder::wanted(bench.kernels, case));
+    let forms = sites
+        .iter()
+        .flat_map(|site| rungs(&site.case, EMULATED).into_iter().map(move |case| (case, site.cost)));
+    let wanted = forms.filter(|(case, _)| super::ladder::wanted(bench.kernels, case, EMULATED));
     let jobs = wanted.map(|(case, cost)| -> Job<'_> {
         let bench = Bench { kernels: None, watch: bench.watch, ..*bench };
         (case.name(), Box::new(move || count(&bench, &case, cost.flops)))

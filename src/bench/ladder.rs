@@ -6,9 +6,9 @@ use super::network::Site;
 use super::report::{Findings, Row, chosen, value};
 use super::{Bench, Network, tables};
 use crate::check::{Case, OPERATIONS};
-use crate::device::cuda::{Kernels, kernels};
+use crate::device::cuda::{Generation, Kernels};
 use crate::error::{Error, Result, unknown};
-use crate::graph::{DType, Role};
+use crate::graph::{Precision, StateLayout};
 
 /// The sites of one operation.
 ///
@@ -29,37 +29,33 @@ pub fn sites(network: &Network, operation: &str, filter: Option<&str>) -> Result
     chosen(sites, filter)
 }
 
-/// How a case stores what its kernels read first.
-fn activations(case: &Case) -> DType {
-    case.precision.dtype(Role::Activation)
-}
-
 /// A case in each form of its kernels, the simplest first; alone, where there is no choice.
-pub fn rungs(case: &Case, has_forms: bool) -> Vec<Case> {
-    match kernels::forms(&case.op, activations(case)) {
-        forms if has_forms && forms.len() > 1 => {
-            forms.iter().map(|&form| Case { kernels: Some(form), ..case.clone() }).collect()
+pub fn rungs(case: &Case, generation: Option<Generation>) -> Vec<Case> {
+    match generation.map(|generation| case.forms(generation)) {
+        Some(forms) if forms.len() > 1 => {
+            forms.into_iter().map(|form| Case { kernels: Some(form), ..case.clone() }).collect()
         }
         _ => vec![case.clone()],
     }
 }
 
-/// Times every case of one operation in every form: `rir bench ladder`. `has_forms`: whether the device runs CUDA
-/// kernels.
+/// Times every case of one operation in every form: `rir bench ladder`.
 ///
 /// # Errors
-/// As [`sites`].
+/// As [`sites`], or if no device can be made.
 pub fn ladder(
     bench: &Bench<'_>,
     network: &Network,
     operation: &str,
     filter: Option<&str>,
-    has_forms: bool,
 ) -> Result<Findings> {
+    let generation = (bench.factory)(&StateLayout::default(), Precision::F32, Kernels::Auto)?.generation();
     let (mut rows, mut gains, mut not_run): (Vec<Row>, Vec<Option<f64>>, _) = (vec![], vec![], vec![]);
     for site in sites(network, operation, filter)? {
         let mut before: Option<f64> = None;
-        for case in rungs(&site.case, has_forms).into_iter().filter(|case| wanted(bench.kernels, case)) {
+        for case in
+            rungs(&site.case, generation).into_iter().filter(|case| wanted(bench.kernels, case, generation))
+        {
             let rung = Site { case, ..site.clone() };
             let bench = Bench { kernels: None, watch: bench.watch, ..*bench };
             let (mut measured, mut missed) = super::report::measure_all(&bench, &[rung]);
@@ -78,8 +74,8 @@ pub fn ladder(
 }
 
 /// Whether a form was asked for, where one was.
-pub(super) fn wanted(asked: Option<Kernels>, case: &Case) -> bool {
-    asked.is_none_or(|asked| case.kernels.is_none_or(|form| asked.of(&case.op, activations(case)) == form))
+pub(super) fn wanted(asked: Option<Kernels>, case: &Case, generation: Option<Generation>) -> bool {
+    asked.zip(generation).is_none_or(|(asked, generation)| case.is_of(asked, generation))
 }
 
 /// A row with what it gained over the rung below.

@@ -16,6 +16,7 @@ mod run;
 pub use cases::Case;
 pub use run::{CaseResult, Checked, Factory, Prepared, Report, run_case, run_cases, run_cases_watched};
 
+use crate::device::cuda::Generation;
 use crate::ops::Op;
 
 macro_rules! every_operation {
@@ -70,7 +71,7 @@ pub enum Rows {
     /// One row an operation, shape and precision.
     Plain,
     /// One more for every form of its CUDA kernels, large products in their fast form alone; no f64.
-    Kernels,
+    Kernels(Generation),
 }
 
 /// The cases whose name contains `filter`, or all. A whole name gives that one case.
@@ -78,7 +79,7 @@ pub fn table(rows: Rows, filter: Option<&str>) -> impl Iterator<Item = Case> {
     let all = move || {
         cases::all().flat_map(move |case| match rows {
             Rows::Plain => vec![case],
-            Rows::Kernels => case.with_kernels(),
+            Rows::Kernels(generation) => case.with_kernels(generation),
         })
     };
     let whole = all().any(|case| Some(case.name().as_str()) == filter);
@@ -115,8 +116,9 @@ mod tests {
         let distinct: HashSet<&String> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
         // The second is also the end of a name that begins with fold_.
-        let kernels: HashSet<String> = table(Rows::Kernels, None).map(|case| case.name()).collect();
-        assert_eq!(kernels.len(), table(Rows::Kernels, None).count());
+        let kernels: HashSet<String> =
+            table(Rows::Kernels(Generation::Hopper), None).map(|case| case.name()).collect();
+        assert_eq!(kernels.len(), table(Rows::Kernels(Generation::Hopper), None).count());
         for one in ["conv2d/n2h7w5c20k33r3s2p1-e10-stats/f32", "batch_norm/5x10/f32"] {
             assert_eq!(table(Rows::Plain, Some(one)).map(|case| case.name()).collect::<Vec<_>>(), [one]);
         }

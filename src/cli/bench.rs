@@ -225,7 +225,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     if let Task::Ops { case: Some(case), once: true } = &task {
         return profile(&bench, &network, case, out);
     }
-    let findings = measure(&bench, &network, &task, &common, target.choice)?;
+    let findings = measure(&bench, &network, &task, &common)?;
     bar.finish_and_clear();
     let report = Report::new(task.name(), command_line(), properties, &network, rates, findings);
     common.save(&report, &network)?;
@@ -236,13 +236,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     report.verdict()
 }
 
-fn measure(
-    bench: &Bench<'_>,
-    network: &Network,
-    task: &Task,
-    common: &Common,
-    choice: Choice,
-) -> Result<Findings> {
+fn measure(bench: &Bench<'_>, network: &Network, task: &Task, common: &Common) -> Result<Findings> {
     let filter = common.filter.as_deref();
     if common.counters {
         return open::count(bench, network, task, filter);
@@ -251,9 +245,7 @@ fn measure(
         Task::Ops { case, .. } => ops(bench, network, case.as_deref().or(filter)),
         Task::Layers => layers(bench, network, filter),
         Task::Step => bench::step::step(bench, network),
-        Task::Ladder(operation) => {
-            bench::ladder::ladder(bench, network, operation, filter, choice != Choice::Cpu)
-        }
+        Task::Ladder(operation) => bench::ladder::ladder(bench, network, operation, filter),
         Task::Fusion => bench::fusion::fusion(bench, network, filter),
     }
 }

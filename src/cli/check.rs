@@ -40,22 +40,22 @@ pub struct Args {
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let device = args.machine.prepare(Precision::F32)?;
     let is_card = matches!(device.choice, Choice::Cuda(_));
-    let rows = if device.choice == Choice::Cpu { Rows::Plain } else { Rows::Kernels };
     let open = |layout: &StateLayout, precision: Precision, kernels: Kernels| {
         // A fault on a card outlives its row: each row waits for its own.
         let options = Options { kernels, sync: is_card || device.options.sync, ..device.options };
         Target { options, ..device }.open(layout, precision)
     };
-    let wanted = |case: &Case| match (args.machine.kernels, case.kernels) {
-        (Some(wanted), Some(kernels)) => wanted.of(&case.op, case.input_dtypes()[0]) == kernels,
+    // A card takes one row at a time, so that a fault is of the first row that fails; it stays open between rows.
+    let held = open(&StateLayout::default(), Precision::F32, Kernels::Auto)?;
+    let (generation, filter) = (held.generation(), args.filter.as_deref());
+    let wanted = |case: &Case| match (args.machine.kernels, generation) {
+        (Some(asked), Some(generation)) => case.is_of(asked, generation),
         _ => true,
     };
-    let cases: Vec<Case> = table(rows, args.filter.as_deref()).filter(wanted).collect();
+    let rows = generation.map_or(Rows::Plain, Rows::Kernels);
+    let cases: Vec<Case> = table(rows, filter).filter(wanted).collect();
     // Drawn only where stderr is a terminal.
     let bar = ProgressBar::new(cases.len() as u64);
-    // A card takes one row at a time, so that a fault is of the first row that fails; it stays open between rows.
-    let held =
-        if is_card { Some(open(&StateLayout::default(), Precision::F32, Kernels::Auto)?) } else { None };
     let threads = if is_card { 1 } else { rayon::current_num_threads() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::device(format!("cannot start {threads} threads ({e})")))?;

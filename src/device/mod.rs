@@ -130,6 +130,12 @@ pub trait Device {
         Vec::new()
     }
 
+    /// What the device's kernels may use of its card, by which an operation has more or fewer forms; `None` on a device
+    /// that has one form of each.
+    fn generation(&self) -> Option<cuda::Generation> {
+        None
+    }
+
     /// Bytes that a node needs while it runs, for the planner.
     fn scratch(&self) -> fn(&crate::graph::Graph, &crate::graph::Node) -> usize;
 

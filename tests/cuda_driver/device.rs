@@ -4,7 +4,7 @@ use rir::check::{Case, Rows, run_cases, table};
 use rir::device::Device;
 use rir::device::cuda::emulator::EmulatorDriver;
 use rir::device::cuda::images::images;
-use rir::device::cuda::{CardDriver, CudaDevice, Options};
+use rir::device::cuda::{CardDriver, CudaDevice, Generation, Options};
 use rir::graph::{Precision, StateLayout};
 use rir::train::{Environment, Length, TrainOptions, train};
 
@@ -13,7 +13,7 @@ use super::tiny;
 
 /// Every fortieth row: launch code and kernels are held to all of them by the emulator, here it is the way to them.
 fn some_rows() -> impl Iterator<Item = Case> {
-    table(Rows::Kernels, None).step_by(40)
+    table(Rows::Kernels(Generation::Hopper), None).step_by(40)
 }
 
 with_driver! {

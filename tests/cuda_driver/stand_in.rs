@@ -61,15 +61,20 @@ fn folder() -> &'static Path {
             command.arg("-I").arg(&kernels).arg(source).arg("-o").arg(object);
             command
         };
-        let (driver, extra) = (folder.join("libcuda.o"), folder.join("kernels.o"));
-        succeed(&mut compile(source.join("libcuda.cpp"), &driver, &["-O1", "-Wall", "-Wextra", "-Werror"]));
+        let drivers = ["libcuda", "tensor_maps"].map(|name| {
+            let object = folder.join(name).with_extension("o");
+            let source = source.join(name).with_extension("cpp");
+            succeed(&mut compile(source, &object, &["-O1", "-Wall", "-Wextra", "-Werror"]));
+            object
+        });
+        let extra = folder.join("kernels.o");
         let instrumented =
             ["-O1", "-g1", "-fno-strict-aliasing", "-fsanitize=thread", "-DRIR_FAMILY=standin"];
         succeed(&mut compile(source.join("kernels.cu"), &extra, &instrumented));
         // The name that cudarc asks for first; a real driver beside it is never looked for.
         let mut link = Command::new(compiler);
         link.args(["-shared", "-Wl,-Bsymbolic", "-o"]).arg(folder.join("libcuda.so"));
-        link.arg(&driver).arg(&extra).arg(EMULATOR.expect("the emulator was built"));
+        link.args(&drivers).arg(&extra).arg(EMULATOR.expect("the emulator was built"));
         succeed(link.args(["-lpthread", "-ldl"]));
         let mut ranges = Command::new(compiler);
         ranges.args(["-x", "c++", "-std=c++20", "-fPIC", "-shared"]).arg(source.join("nvtx.cpp"));

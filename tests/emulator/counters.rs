@@ -1,10 +1,10 @@
 //! What the tiled convolutions move, counted access by access: no bank conflict, and no sector read in vain. On tensor
 //! cores, also exactly as many bytes and products as the arithmetic of their tiles says.
 
-use rir::device::cuda::Kernels;
 use rir::device::cuda::driver::Driver;
 use rir::device::cuda::emulator::{Counters, EmulatorDriver};
 use rir::device::cuda::launch::{Address, Memory, Site, View, launches, scratch};
+use rir::device::cuda::{Choices, Generation, Kernels};
 use rir::graph::{Graph, Precision, Role, Shape, lower, plan};
 use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
 
@@ -21,7 +21,8 @@ fn count(op: Op, shapes: [[usize; 4]; 2], precision: Precision, kernels: Kernels
     let memory = Memory { regions: [none; 4], parameters, running, workspace, step: none, state: none };
     let table = View { address: none, bytes: 0 };
     card.count();
-    let site = Site { plan: &plan, n: 0, memory: &memory, kernels, table };
+    let choices = Choices { kernels, generation: Generation::Hopper };
+    let site = Site { plan: &plan, n: 0, memory: &memory, choices: &choices, table };
     launches(&site).unwrap().iter().for_each(|launch| card.launch(launch).unwrap());
     card.counters().unwrap()
 }

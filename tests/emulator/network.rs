@@ -148,9 +148,9 @@ fn the_running_statistics_are_one_launch() {
         state: at(7),
     };
     let table = launch::View { address: at(8), bytes: 0 };
-    let kernels = rir::device::cuda::Kernels::Auto;
+    let choices = rir::device::cuda::Choices::default();
     let sites: Vec<_> = (0..plan.graph.nodes.len())
-        .map(|n| launch::Site { plan: &plan, n, memory: &memory, kernels, table })
+        .map(|n| launch::Site { plan: &plan, n, memory: &memory, choices: &choices, table })
         .collect();
     let mut launches: Vec<_> = sites.iter().map(|site| launch::launches(site).unwrap()).collect();
     let count = |launches: &[Vec<launch::Launch>]| {

@@ -8,7 +8,7 @@ use rir::device::cuda::driver::Driver;
 use rir::device::cuda::emulator::{Counters, EmulatorDriver};
 use rir::device::cuda::launch::join::join;
 use rir::device::cuda::launch::{Address, Launch, Memory, Site, View, launches, scratch};
-use rir::device::cuda::{Kernels, Options};
+use rir::device::cuda::{Choices, Generation, Kernels, Options};
 use rir::graph::{Graph, Plan, Precision, Role, Shape, lower, plan};
 use rir::ops::{
     BatchNorm, BatchNormBackward, Cast, Op, Outer, ScaleShift, Shortcut, TwoStreamBackward, TwoStreamUpdate,
@@ -76,8 +76,9 @@ impl Run {
     }
 
     fn site(&self, n: usize) -> Site<'_> {
+        const CHOICES: &Choices = &Choices { kernels: Kernels::Auto, generation: Generation::Hopper };
         let table = View { address: Address::default(), bytes: 0 };
-        Site { plan: &self.plan, n, memory: &self.memory, kernels: Kernels::Auto, table }
+        Site { plan: &self.plan, n, memory: &self.memory, choices: CHOICES, table }
     }
 
     fn launches(&self) -> Vec<Vec<Launch>> {

@@ -2,11 +2,11 @@
 
 use rir::check::{Rows, run_cases, table};
 use rir::device::Device;
-use rir::device::cuda::Options;
+use rir::device::cuda::{Generation, Options};
 use rir::graph::{Precision, StateLayout};
 
 fn hold(precision: Precision) {
-    let cases = table(Rows::Kernels, None).filter(|case| case.precision == precision);
+    let cases = table(Rows::Kernels(Generation::Hopper), None).filter(|case| case.precision == precision);
     let report = run_cases(cases, &|layout: &StateLayout, precision, kernels| {
         let options = Options { kernels, ..Options::default() };
         Ok(Box::new(crate::open(layout, precision, 3, options)?) as Box<dyn Device>)

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use faults::{Check, Fault};
 use rir::check::{Case, Rows, run_case, table};
 use rir::device::cuda::emulator::EmulatorDriver;
-use rir::device::cuda::{CudaDevice, Options};
+use rir::device::cuda::{CudaDevice, Generation, Options};
 use rir::graph::{Precision, StateLayout};
 
 thread_local! {
@@ -69,7 +69,9 @@ fn scratch() -> &'static Path {
 /// The table's rows by name.
 fn row(name: &str) -> &'static Case {
     static ROWS: OnceLock<HashMap<String, Case>> = OnceLock::new();
-    let rows = ROWS.get_or_init(|| table(Rows::Kernels, None).map(|case| (case.name(), case)).collect());
+    let rows = ROWS.get_or_init(|| {
+        table(Rows::Kernels(Generation::Hopper), None).map(|case| (case.name(), case)).collect()
+    });
     rows.get(name).unwrap_or_else(|| panic!("a fault names the row {name}, which the table does not have"))
 }
 

@@ -114,6 +114,9 @@ impl Driver for Fragile {
     fn free_bytes(&mut self) -> Result<Option<usize>> {
         self.alive()?.free_bytes()
     }
+    fn generation(&self) -> rir::device::cuda::Generation {
+        self.card.generation()
+    }
     fn shared_limit(&self) -> u32 {
         self.card.shared_limit()
     }

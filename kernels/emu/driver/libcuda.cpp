@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "emu/emu.h"
-#include "errors.hpp"
+#include "libcuda.hpp"
 
 namespace {
 
@@ -78,12 +78,15 @@ struct Turn {
     std::lock_guard<std::recursive_mutex> lock{one};
 };
 
-// What every call that needs the context asks first.
+}  // namespace
+
 Result ready() {
     if (!initialised) return NOT_INITIALIZED;
     if (sticky) return sticky;
     return current && retained > 0 ? SUCCESS : INVALID_CONTEXT;
 }
+
+namespace {
 
 // What calls ask that may wait for a stream, or change what captured work may use. Asked in vain, they end the capture.
 Result unsafe_while_capturing() {
@@ -163,8 +166,6 @@ Result destroy(T* handle) {
 }
 
 }  // namespace
-
-#define EXPORT extern "C" __attribute__((visibility("default"))) Result
 
 EXPORT cuInit(unsigned) {
     Turn turn;

@@ -16,7 +16,7 @@ pub use network::{of_graph, of_node};
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
 use super::reference::Tensor;
-use crate::device::cuda::{Kernels, kernels};
+use crate::device::cuda::{Generation, Kernels, kernels};
 use crate::graph::{DType, ParameterKind, Precision, Role, Shape, Source, Value};
 use crate::ops::Op;
 use crate::random::{Purpose, Stream};
@@ -156,17 +156,28 @@ impl Case {
     }
 
     /// The rows that this one is on a device of CUDA kernels: one a form, none in a precision that kernels do not know.
-    pub(super) fn with_kernels(self) -> Vec<Self> {
+    pub(super) fn with_kernels(self, generation: Generation) -> Vec<Self> {
         if self.precision == Precision::F64 {
             return Vec::new();
         }
-        let forms = match kernels::forms(&self.op, self.precision.dtype(Role::Activation)) {
-            [_] => return vec![self],
-            forms => forms.iter().copied(),
-        };
+        let forms = self.forms(generation);
+        if forms.len() == 1 {
+            return vec![self];
+        }
         let large = self.terms() > MOST_NAIVE_TERMS;
-        let forms = forms.filter(|&form| !(large && form == Kernels::Naive));
+        let forms = forms.into_iter().filter(|&form| !(large && form == Kernels::Naive));
         forms.map(|form| Self { kernels: Some(form), ..self.clone() }).collect()
+    }
+
+    /// The forms of CUDA kernels that it has, the simplest first.
+    pub fn forms(&self, generation: Generation) -> Vec<Kernels> {
+        let inputs: Vec<&Shape> = self.inputs.iter().map(|input| &input.shape).collect();
+        kernels::forms(&self.op, &inputs, self.precision.dtype(Role::Activation), generation)
+    }
+
+    /// Whether its kernels are those that run where `asked` is asked for.
+    pub fn is_of(&self, asked: Kernels, generation: Generation) -> bool {
+        self.kernels.is_none_or(|form| asked.of(&self.forms(generation)) == form)
     }
 
     /// Terms of all sums of the first output together.

@@ -9,6 +9,7 @@ mod functions;
 mod open;
 mod ranges;
 mod staging;
+mod tensor_maps;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use self::ranges::Ranges;
 use self::staging::Staging;
 use super::driver::{Clock, Driver, Properties, Replay};
 use super::images::Images;
+use super::kernels::Generation;
 use super::launch::{Address, Launch};
 use crate::error::{Error, Result};
 use crate::text::bytes as human;
@@ -37,6 +39,7 @@ pub struct CardDriver {
     context: Arc<CudaContext>,
     name: String,
     shared_limit: u32,
+    generation: Generation,
     checks_params: bool,
     synchronous: bool,
     modules: Vec<Module>,
@@ -97,6 +100,7 @@ impl CardDriver {
             stream,
             context,
             shared_limit: u32::try_from(shared_limit).unwrap_or(0),
+            generation: open::generation(card.capability, &images),
             checks_params,
             synchronous: false,
             modules: modules.collect(),
@@ -156,15 +160,16 @@ impl CardDriver {
 
     /// Puts a prepared launch into the stream, or into the graph that it captures.
     fn enqueue(&mut self, launch: &Launch, function: Function) -> Result<()> {
+        let encoded = launch.encoded(|map| self.encode_map(launch, map))?;
         let mut params = Params([0; 4096]);
-        let room = params.0.get_mut(..launch.params.len()).ok_or_else(|| {
-            let bytes = launch.params.len();
+        let room = params.0.get_mut(..encoded.len()).ok_or_else(|| {
+            let bytes = encoded.len();
             Error::device(format!(
                 "{} passes {bytes} bytes of parameters, and 4096 is the most",
                 described(launch)
             ))
         })?;
-        room.copy_from_slice(&launch.params);
+        room.copy_from_slice(&encoded);
         let [grid, block] = [launch.grid, launch.block].map(|[x, y, z]| (x, y, z));
         let what = format!("launch {}", described(launch));
         self.call(&what, Some(launch), |this| {
@@ -226,6 +231,10 @@ impl Driver for CardDriver {
 
     fn shared_limit(&self) -> u32 {
         self.shared_limit
+    }
+
+    fn generation(&self) -> Generation {
+        self.generation
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Address> {

@@ -1,10 +1,9 @@
 //! The device that drives kernels: the State, the workspaces and the steps of one model, on a card or on the emulator.
 
-use super::Kernels;
 use super::driver::{Driver, Replay};
 use super::feed::{Fed, Report};
 use super::launch::{self, Address, Launch, Memory, View, optimise, step};
-use super::timing;
+use super::{Choices, Generation, Kernels, kernels, timing};
 use crate::data::{Augment, Images, Normaliser};
 use crate::device::values::{decode, encode, expect_length};
 use crate::device::{Device, FedStep, Feed, Pace, PlanId, StepInputs, StepReport, Wait};
@@ -57,6 +56,7 @@ pub struct CudaDevice {
     layout: StateLayout,
     precision: Precision,
     options: Options,
+    choices: Choices,
     /// Without a workspace: what every plan's memory begins as.
     memory: Memory,
     plans: Vec<Option<Loaded>>,
@@ -97,7 +97,8 @@ impl CudaDevice {
         };
         let report = Report::new(driver.as_mut())?;
         let (layout, plans) = (layout.clone(), Vec::new());
-        Ok(Self { driver, layout, precision, options, memory, plans, fed: None, report })
+        let choices = Choices { kernels: options.kernels, generation: driver.generation() };
+        Ok(Self { driver, layout, precision, options, choices, memory, plans, fed: None, report })
     }
 
     fn loaded(&self, id: PlanId) -> &Loaded {
@@ -207,9 +208,14 @@ impl Device for CudaDevice {
 
     fn kernels(&self) -> Option<String> {
         let dtype = self.precision.dtype(Role::Activation);
-        let convolution = self.options.kernels.of(&Op::Conv2d(Conv2d::default()), dtype);
+        let forms = kernels::all_forms(&Op::Conv2d(Conv2d::default()), dtype, self.choices.generation);
+        let convolution = self.options.kernels.of(&forms);
         let launched = if self.options.graph { "a step is one graph" } else { "launched one by one" };
         Some(format!("convolutions {convolution}, all else in its one form; {launched}"))
+    }
+
+    fn generation(&self) -> Option<Generation> {
+        Some(self.choices.generation)
     }
 
     fn load(&mut self, plan: Plan) -> Result<PlanId> {
@@ -225,7 +231,7 @@ impl Device for CudaDevice {
         let rows = rows.unwrap_or_default();
         let table = View { address: self.driver.allocate(rows.len())?, bytes: rows.len() };
         self.driver.upload(table.address, &rows)?;
-        let launches = launch::of_plan(&plan, &memory, self.options.kernels, table)?;
+        let launches = launch::of_plan(&plan, &memory, &self.choices, table)?;
         self.plans.push(Some(Loaded { plan, memory, table, launches, step: None }));
         Ok(PlanId(self.plans.len() - 1))
     }

@@ -1,5 +1,6 @@
 //! What the device asks of a card. Two answer: the CUDA driver through `cudarc`, and the emulator.
 
+use super::kernels::Generation;
 use super::launch::{Address, Launch};
 use crate::error::Result;
 
@@ -86,6 +87,9 @@ pub trait Driver {
 
     /// Bytes of shared memory that a block may have at most.
     fn shared_limit(&self) -> u32;
+
+    /// What the card has that kernels may use, and whether this driver holds such kernels.
+    fn generation(&self) -> Generation;
 
     /// `bytes` of the card's memory, zeroed, aligned to 256 bytes.
     ///

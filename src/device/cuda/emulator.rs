@@ -1,11 +1,14 @@
 //! The emulator as a driver: the kernels, compiled for this machine's processor, run at once and checked at every access.
 
+mod tensor_maps;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::driver::{Driver, Replay};
+use super::kernels::Generation;
 use super::launch::{Address, Launch};
 use crate::error::{Error, Result};
 use crate::random::mixed;
@@ -178,15 +181,11 @@ impl EmulatorDriver {
         self.counters
     }
 
-    fn function(&self) -> Result<LaunchFunction> {
+    fn launch_function(&self) -> Result<LaunchFunction> {
         match &self.code {
             Code::BuiltIn => Ok(rir_emu_launch),
-            Code::Loaded(library) => {
-                // SAFETY: the symbol is of this type by `kernels/emu/emu.h`, and the library lives as long as the
-                // driver, which calls it only through this.
-                let symbol = unsafe { library.get::<LaunchFunction>(b"rir_emu_launch\0") };
-                symbol.map(|f| *f).map_err(|e| Error::device(format!("not an emulator: {e}")))
-            }
+            // SAFETY: the symbol is of this type by `kernels/emu/emu.h`.
+            Code::Loaded(library) => unsafe { symbol(library, c"rir_emu_launch") },
         }
     }
 
@@ -200,6 +199,16 @@ impl EmulatorDriver {
         let offset = (at.0 - start) as usize;
         bytemuck::cast_slice_mut::<Line, u8>(lines).get_mut(offset..offset + bytes).ok_or_else(stray)
     }
+}
+
+/// A function of an emulator that was loaded. The library lives as long as its driver, which alone calls it.
+///
+/// # Safety
+/// `F` is the type of the function of this name.
+unsafe fn symbol<F: Copy>(library: &libloading::Library, name: &CStr) -> Result<F> {
+    // SAFETY: the caller's promise.
+    let symbol = unsafe { library.get::<F>(name.to_bytes_with_nul()) };
+    symbol.map(|f| *f).map_err(|e| Error::device(format!("not an emulator: {e}")))
 }
 
 /// The source line of a code address; the address itself where nothing is known of it, as of libraries that were loaded
@@ -232,6 +241,10 @@ impl Driver for EmulatorDriver {
 
     fn shared_limit(&self) -> u32 {
         SHARED_LIMIT
+    }
+
+    fn generation(&self) -> Generation {
+        Generation::Hopper
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Address> {
@@ -288,10 +301,11 @@ impl Driver for EmulatorDriver {
             .collect();
         let kernel = CString::new(launch.kernel.as_str())
             .map_err(|_| Error::device(format!("'{}' is no kernel's name", launch.kernel)))?;
-        // The kernel's structure may hold 8-byte fields: 16 is the strictest alignment of any.
-        let mut params = vec![0u128; launch.params.len().div_ceil(size_of::<u128>())];
-        bytemuck::cast_slice_mut::<u128, u8>(&mut params)[..launch.params.len()]
-            .copy_from_slice(&launch.params);
+        let encoded = launch.encoded(|map| self.encode_map(launch, map))?;
+        // Aligned as no kernel's structure is stricter: by 128 bytes, where it holds tensor maps.
+        let mut params =
+            vec![<Line as bytemuck::Zeroable>::zeroed(); encoded.len().div_ceil(size_of::<Line>())];
+        bytemuck::cast_slice_mut::<Line, u8>(&mut params)[..encoded.len()].copy_from_slice(&encoded);
         let request = EmuLaunch {
             kernel: kernel.as_ptr(),
             grid: launch.grid,
@@ -309,7 +323,7 @@ impl Driver for EmulatorDriver {
         self.launches += 1;
         let mut counters = Counters::default();
         let (mut message, mut site) = ([0 as c_char; 1024], 0);
-        let function = self.function()?;
+        let function = self.launch_function()?;
         // SAFETY: the request points to memory that outlives the call; every tensor it lists lies in memory of this
         // driver, as was checked above, and the emulator lets kernels touch nothing else; the message is terminated.
         let failed =

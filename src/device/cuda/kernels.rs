@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::launch::{conv2d, wgmma};
 use crate::error::{Error, unknown};
-use crate::graph::DType;
+use crate::graph::{DType, Shape};
 use crate::ops::Op;
 
 /// The form of kernels that is asked for. An operation that does not have it runs the nearest simpler form it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Kernels {
     /// The fastest form of each operation.
     #[default]
@@ -19,52 +20,151 @@ pub enum Kernels {
     Tiled,
     /// Tiles on tensor cores, in bf16.
     Mma,
+    /// Bulk copies (TMA) and products of whole warp groups (wgmma).
+    Wgmma,
+    /// Further, one warp that copies while the others multiply.
+    WgmmaWs,
+    /// Further, blocks that stay and take tile after tile; storing one overlaps the next.
+    WgmmaPersistent,
+    /// Further, clusters of blocks that share what they copy.
+    WgmmaCluster,
+    /// Further, a tile of pixels that is copied once for all taps.
+    WgmmaHalo,
+}
+
+/// What a card has that its kernels may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Generation {
+    /// What every card from compute capability 8.0 on has.
+    #[default]
+    Ampere,
+    /// Besides, what compute capability 9.0 alone has: bulk copies of tensors, wgmma, clusters.
+    Hopper,
+}
+
+/// Every form with its name, the simplest first.
+const FORMS: [(Kernels, &str); 9] = [
+    (Kernels::Auto, "auto"),
+    (Kernels::Naive, "naive"),
+    (Kernels::Tiled, "tiled"),
+    (Kernels::Mma, "mma"),
+    (Kernels::Wgmma, "wgmma"),
+    (Kernels::WgmmaWs, "wgmma-ws"),
+    (Kernels::WgmmaPersistent, "wgmma-persistent"),
+    (Kernels::WgmmaCluster, "wgmma-cluster"),
+    (Kernels::WgmmaHalo, "wgmma-halo"),
+];
+
+const fn names() -> [&'static str; FORMS.len()] {
+    let (mut names, mut n) = ([""; FORMS.len()], 0);
+    while n < names.len() {
+        names[n] = FORMS[n].1;
+        n += 1;
+    }
+    names
 }
 
 impl Kernels {
     /// Every form by its name.
-    pub const NAMES: [&str; 4] = ["auto", "naive", "tiled", "mma"];
-}
+    pub const NAMES: [&str; FORMS.len()] = names();
 
-/// The forms that an operation has whose first input is stored as `dtype`, the fastest last.
-pub fn forms(op: &Op, dtype: DType) -> &'static [Kernels] {
-    let convolution = matches!(op, Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_));
-    match (convolution, dtype) {
-        (true, DType::Bf16) => &[Kernels::Naive, Kernels::Tiled, Kernels::Mma],
-        (true, _) => &[Kernels::Naive, Kernels::Tiled],
-        (false, _) => &[Kernels::Naive],
+    /// The name as kernels have it in theirs: with `_`.
+    pub fn id(self) -> String {
+        self.to_string().replace('-', "_")
+    }
+
+    /// Whether only [`Generation::Hopper`] has it.
+    pub fn needs_hopper(self) -> bool {
+        self >= Self::Wgmma
+    }
+
+    /// The form of `forms` that runs where this one is asked for: itself, else the nearest simpler one.
+    ///
+    /// # Panics
+    /// If there are no forms.
+    pub fn of(self, forms: &[Self]) -> Self {
+        if self == Self::Auto {
+            return fastest(forms);
+        }
+        let nearest = forms.iter().rev().find(|&&form| form <= self);
+        *nearest.unwrap_or(&forms[0])
     }
 }
 
-impl Kernels {
-    /// The form that runs where this one is asked for.
-    pub fn of(self, op: &Op, dtype: DType) -> Self {
-        let forms = forms(op, dtype);
-        if forms.contains(&self) { self } else { forms[forms.len() - 1] }
+/// What [`Kernels::Auto`] picks: forms above it have not been measured to be faster.
+const FASTEST: Kernels = Kernels::Mma;
+
+/// The fastest of the forms of an operation, the simplest of which comes first.
+fn fastest(forms: &[Kernels]) -> Kernels {
+    FASTEST.of(forms)
+}
+
+/// The forms that an operation has for some shapes, whose first input is stored as `dtype`; the simplest first.
+pub fn all_forms(op: &Op, dtype: DType, generation: Generation) -> Vec<Kernels> {
+    let most = match (op, dtype, generation) {
+        (
+            Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_),
+            DType::Bf16,
+            Generation::Hopper,
+        ) => Kernels::WgmmaHalo,
+        (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), DType::Bf16, _) => Kernels::Mma,
+        (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), ..) => Kernels::Tiled,
+        _ => Kernels::Naive,
+    };
+    FORMS.iter().map(|&(form, _)| form).filter(|&form| form > Kernels::Auto && form <= most).collect()
+}
+
+/// The forms that an operation has for inputs of these shapes, the first stored as `dtype`; the simplest first.
+pub fn forms(op: &Op, inputs: &[&Shape], dtype: DType, generation: Generation) -> Vec<Kernels> {
+    let mut forms = all_forms(op, dtype, generation);
+    if let Some((x, w)) = conv2d::operands(op, inputs) {
+        forms.retain(|&form| !form.needs_hopper() || wgmma::suits(form, op, x, w));
     }
+    forms
 }
 
 impl FromStr for Kernels {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "naive" => Ok(Self::Naive),
-            "tiled" => Ok(Self::Tiled),
-            "mma" => Ok(Self::Mma),
-            _ => Err(Error::usage(unknown("form of kernels", text, &Self::NAMES))),
-        }
+        let named = FORMS.iter().find(|(_, name)| *name == text);
+        named
+            .map(|(form, _)| *form)
+            .ok_or_else(|| Error::usage(unknown("form of kernels", text, &Self::NAMES)))
     }
 }
 
 impl fmt::Display for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Auto => "auto",
-            Self::Naive => "naive",
-            Self::Tiled => "tiled",
-            Self::Mma => "mma",
-        })
+        let (_, name) = FORMS[*self as usize];
+        f.pad(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Conv2d;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for (form, name) in FORMS {
+            assert_eq!((form.to_string().as_str(), name.parse::<Kernels>().unwrap()), (name, form));
+        }
+        assert_eq!(Kernels::WgmmaWs.id(), "wgmma_ws");
+        assert!("wgma".parse::<Kernels>().unwrap_err().to_string().contains("did you mean 'wgmma'?"));
+    }
+
+    #[test]
+    fn what_an_operation_lacks_is_the_nearest_simpler_form() {
+        let conv: Op = Conv2d::same(3, 1).into();
+        let of = |kernels: Kernels, dtype, generation| kernels.of(&all_forms(&conv, dtype, generation));
+        let (ampere, hopper) = (Generation::Ampere, Generation::Hopper);
+        assert_eq!(of(Kernels::WgmmaWs, DType::Bf16, hopper), Kernels::WgmmaWs);
+        assert_eq!(of(Kernels::WgmmaWs, DType::Bf16, ampere), Kernels::Mma);
+        assert_eq!(of(Kernels::WgmmaWs, DType::F32, hopper), Kernels::Tiled);
+        assert_eq!(of(Kernels::Naive, DType::Bf16, hopper), Kernels::Naive);
+        assert_eq!(Kernels::Auto.of(&[Kernels::Naive]), Kernels::Naive);
+        assert_eq!(Kernels::WgmmaHalo.of(&[Kernels::Naive, Kernels::Wgmma]), Kernels::Wgmma);
     }
 }

@@ -1,6 +1,7 @@
 //! CUDA cards, and the emulator that runs the same kernels on the processor.
 
 pub mod card;
+pub mod choices;
 pub mod device;
 pub mod driver;
 #[cfg(rir_emu)]
@@ -13,8 +14,9 @@ pub mod probe;
 pub mod timing;
 
 pub use card::CardDriver;
+pub use choices::{Choice, Choices};
 pub use device::{CudaDevice, Options};
-pub use kernels::Kernels;
+pub use kernels::{Generation, Kernels};
 pub use probe::{Card, cards};
 
 use self::driver::Driver;

@@ -4,11 +4,14 @@ use cudarc::driver::{DriverError, sys};
 
 use super::fault;
 use crate::device::cuda::images::Images;
+use crate::device::cuda::kernels::Generation;
 use crate::device::cuda::probe::{Card, cards};
 use crate::error::{Error, Result};
 
 /// The oldest cards that the kernels are written for.
 const OLDEST: (i32, i32) = (8, 0);
+/// Those of [`Generation::Hopper`].
+const HOPPER: (i32, i32) = (9, 0);
 
 /// The card, if this build's kernels can run on it.
 ///
@@ -33,6 +36,12 @@ pub(super) fn installed_release() -> std::result::Result<(i32, i32), DriverError
     // SAFETY: `cards` has found the driver, and the call writes one integer.
     unsafe { sys::cuDriverGetVersion(&raw mut version).result()? };
     Ok((version / 1000, version % 1000 / 10))
+}
+
+/// What a card of this capability has that kernels of `images` use.
+pub(super) fn generation(capability: (i32, i32), images: &Images) -> Generation {
+    let own = images.for_card(capability).iter().any(|image| image.architecture.exact);
+    if capability == HOPPER && own { Generation::Hopper } else { Generation::Ampere }
 }
 
 fn choose(ordinal: usize, cards: Option<Vec<Card>>) -> std::result::Result<Card, String> {
@@ -109,8 +118,8 @@ mod tests {
     use super::*;
     use crate::device::cuda::images::{Architecture, Image};
 
-    const HOPPER: Architecture = Architecture { capability: (9, 0), exact: true, ptx: false };
-    static ALL: [Image; 1] = [Image { family: "relu", architecture: HOPPER, kernels: &[], compressed: &[] }];
+    const SM_90A: Architecture = Architecture { capability: HOPPER, exact: true, ptx: false };
+    static ALL: [Image; 1] = [Image { family: "relu", architecture: SM_90A, kernels: &[], compressed: &[] }];
 
     fn card(capability: (i32, i32)) -> Card {
         Card { ordinal: 0, name: "NVIDIA H100".into(), memory: 1, capability }
@@ -125,6 +134,9 @@ mod tests {
         let images = Images { all: &ALL, toolkit: (13, 0) };
         assert_eq!(serves(&card((9, 0)), (13, 0), &images), Ok(()));
         assert_eq!(serves(&card((9, 0)), (13, 2), &images), Ok(()));
+        assert_eq!(generation((9, 0), &images), Generation::Hopper);
+        assert_eq!(generation((10, 0), &images), Generation::Ampere);
+        assert_eq!(generation((9, 0), &Images { all: &[], ..images }), Generation::Ampere);
         let lack = |capability, installed, images| serves(&card(capability), installed, images).unwrap_err();
         assert!(lack((7, 5), (13, 0), &images).contains("7.5"));
         assert!(lack((9, 0), (12, 8), &images).contains("release 12.8"));

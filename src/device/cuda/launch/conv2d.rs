@@ -7,7 +7,7 @@ use super::mma::{self, Tile};
 use super::pass::Chunks;
 use super::{Address, Launch, Site, View, extent, suffix};
 use super::{batch_norm, two_stream};
-use crate::device::cuda::kernels::{self, Kernels};
+use crate::device::cuda::kernels::{self, Generation, Kernels};
 use crate::graph::{Graph, Node, Shape};
 use crate::ops::{Addend, Conv2d, Epilogue, Op};
 
@@ -64,11 +64,12 @@ impl Extents {
 
     /// Of a node of the three; `None` for any other.
     fn of(graph: &Graph, node: &Node) -> Option<Self> {
-        let input = |i: usize| graph.shape(node.inputs[i]);
+        let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
+        let (x, w) = operands(&node.op, &inputs)?;
         match &node.op {
-            Op::Conv2d(op) => Some(Self::new(op, input(0), input(1))),
-            Op::Conv2dDataGrad(op) => Some(Self::new(&op.conv, &op.input, input(1))),
-            Op::Conv2dWeightGrad(op) => Some(Self::new(&op.conv, input(0), &op.filter)),
+            Op::Conv2d(op) => Some(Self::new(op, x, w)),
+            Op::Conv2dDataGrad(op) => Some(Self::new(&op.conv, x, w)),
+            Op::Conv2dWeightGrad(op) => Some(Self::new(&op.conv, x, w)),
             _ => None,
         }
     }
@@ -107,6 +108,17 @@ impl Extents {
             _ => (tile_columns(filters), SPLIT_BLOCKS),
         };
         Splits::of(elements.div_ceil(TILE_ROWS) * filters.div_ceil(columns), blocks, pixels)
+    }
+}
+
+/// The images and the filter of one of the three products, which its inputs and the operation itself tell; `None` for
+/// any other operation.
+pub fn operands<'a>(op: &'a Op, inputs: &[&'a Shape]) -> Option<(&'a Shape, &'a Shape)> {
+    match op {
+        Op::Conv2d(_) => Some((inputs[0], inputs[1])),
+        Op::Conv2dDataGrad(op) => Some((&op.input, inputs[1])),
+        Op::Conv2dWeightGrad(op) => Some((inputs[0], &op.filter)),
+        _ => None,
     }
 }
 
@@ -179,7 +191,7 @@ struct Shaped {
 
 impl Shaped {
     fn new(site: &Site<'_>, operation: &str, columns: u32) -> Self {
-        let (form, dtype) = (form(site), suffix(site.input_dtype(0)));
+        let (form, dtype) = (site.choice().kernels, suffix(site.input_dtype(0)));
         let extents = Extents::at(site);
         let whole = extents.whole(&site.node().op);
         let (tile, width) = match form {
@@ -195,9 +207,9 @@ impl Shaped {
                 let threads = columns / WARP_COLUMNS * THREADS_PER_WARP_COLUMNS;
                 (Some(Tile { columns, threads, shared: 0 }), format!("_{columns}"))
             }
-            Kernels::Auto | Kernels::Naive => (None, String::new()),
+            _ => (None, String::new()),
         };
-        Self { launch: Launch::new(format!("{operation}_{form}{width}_{dtype}")), form, tile, columns }
+        Self { launch: Launch::new(format!("{operation}_{}{width}_{dtype}", form.id())), form, tile, columns }
     }
 
     /// The launch over a [rows x columns] product, `batches` of it for a tiled kernel along y and z.
@@ -211,11 +223,6 @@ impl Shaped {
         };
         self.launch.over(grid, [block, 1, 1]).with(params)
     }
-}
-
-/// The form in which a node runs.
-fn form(site: &Site<'_>) -> Kernels {
-    site.kernels.of(&site.node().op, site.input_dtype(0))
 }
 
 /// A grid of one thread an element.
@@ -377,8 +384,9 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
         }
         Op::Conv2dWeightGrad(_) => {
             let dtype = graph.value(node.inputs[0]).dtype;
-            let forms = kernels::forms(&node.op, dtype).iter();
-            match forms.map(|&form| extents.splits(&node.op, form).count).max() {
+            let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
+            let forms = kernels::forms(&node.op, &inputs, dtype, Generation::Hopper);
+            match forms.into_iter().map(|form| extents.splits(&node.op, form).count).max() {
                 None | Some(1) => 0,
                 Some(splits) => floats(&[splits, filters, extents.filter_elements()]),
             }

@@ -16,16 +16,20 @@ pub mod pass;
 pub mod rates;
 pub mod shortcut;
 pub mod step;
+pub mod tensor_map;
 pub mod two_stream;
 mod weights;
+pub mod wgmma;
 
+use std::borrow::Cow;
 use std::slice;
 
 use bytemuck::{NoUninit, Pod, Zeroable};
 
-use super::Kernels;
+use self::tensor_map::{MapBytes, TensorMap};
+use super::{Choice, Choices};
 use crate::error::Result;
-use crate::graph::{DType, Graph, Node, Placement, Plan, Region, ValueId};
+use crate::graph::{DType, Graph, Node, Placement, Plan, Region, Shape, ValueId};
 use crate::ops::Op;
 
 /// Threads of a block, where nothing asks for another number.
@@ -84,6 +88,8 @@ pub struct Launch {
     pub dynamic_shared: u32,
     /// The kernel's one argument, byte for byte.
     pub params: Vec<u8>,
+    /// The tensor maps in it, by their byte offsets: the driver writes each there when it launches.
+    pub maps: Vec<(usize, TensorMap)>,
     /// All that it may touch in global memory.
     pub tensors: Vec<Touched>,
     /// The node it belongs to, for people: `group1.block1.layer1: conv2d`.
@@ -99,6 +105,7 @@ impl Launch {
             block: [1; 3],
             dynamic_shared: 0,
             params: Vec::new(),
+            maps: Vec::new(),
             tensors: Vec::new(),
             node: String::new(),
         }
@@ -130,6 +137,37 @@ impl Launch {
     pub fn with(mut self, params: &impl NoUninit) -> Self {
         self.params = bytemuck::bytes_of(params).to_vec();
         self
+    }
+    /// [`Launch::with`] parameters that hold tensor maps, each at the offset of its [`MapBytes`].
+    ///
+    /// # Panics
+    /// As [`Launch::map`].
+    pub fn with_maps(mut self, params: &impl NoUninit, maps: &[(usize, TensorMap)]) -> Self {
+        self = self.with(params);
+        maps.iter().for_each(|(offset, map)| self.map(*offset, map.clone()));
+        self
+    }
+    /// Puts a tensor map at `offset` of the parameters. Its tensor is still to be listed as read or written.
+    ///
+    /// # Panics
+    /// If no [`MapBytes`] can be there, or the map is not sound.
+    pub fn map(&mut self, offset: usize, map: TensorMap) {
+        let fits = offset + size_of::<MapBytes>() <= self.params.len();
+        assert!(fits && offset.is_multiple_of(align_of::<MapBytes>()), "{}: a map at {offset}", self.kernel);
+        map.assert_sound();
+        self.maps.push((offset, map));
+    }
+    /// The parameters, with every map in them as `encode` gives it.
+    ///
+    /// # Errors
+    /// The first of `encode`.
+    pub fn encoded(&self, mut encode: impl FnMut(&TensorMap) -> Result<MapBytes>) -> Result<Cow<'_, [u8]>> {
+        let mut params = Cow::Borrowed(self.params.as_slice());
+        for (offset, map) in &self.maps {
+            let bytes = encode(map)?.0;
+            params.to_mut()[*offset..][..bytes.len()].copy_from_slice(&bytes);
+        }
+        Ok(params)
     }
 }
 
@@ -201,8 +239,8 @@ pub struct Site<'a> {
     pub n: usize,
     /// Where its tensors lie.
     pub memory: &'a Memory,
-    /// The form of kernels that the user asked for.
-    pub kernels: Kernels,
+    /// How kernels are chosen.
+    pub choices: &'a Choices,
     /// The optimiser's table; see [`optimise::sgd_table`].
     pub table: View,
 }
@@ -255,6 +293,11 @@ impl<'a> Site<'a> {
     /// Storage type of output `i`.
     pub fn output_dtype(&self, i: usize) -> DType {
         self.graph().value(self.node().outputs[i]).dtype
+    }
+    /// What is chosen for the node.
+    pub fn choice(&self) -> Choice {
+        let inputs: Vec<&Shape> = self.node().inputs.iter().map(|&v| self.graph().shape(v)).collect();
+        self.choices.of(&self.node().op, &inputs, self.input_dtype(0))
     }
     /// For people: `group1.block1.layer1: conv2d`.
     pub fn describe(&self) -> String {
@@ -331,8 +374,8 @@ pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
 ///
 /// # Errors
 /// As [`launches`].
-pub fn of_plan(plan: &Plan, memory: &Memory, kernels: Kernels, table: View) -> Result<Vec<Vec<Launch>>> {
-    let site = |n| Site { plan, n, memory, kernels, table };
+pub fn of_plan(plan: &Plan, memory: &Memory, choices: &Choices, table: View) -> Result<Vec<Vec<Launch>>> {
+    let site = |n| Site { plan, n, memory, choices, table };
     let sites: Vec<Site<'_>> = (0..plan.graph.nodes.len()).map(site).collect();
     let mut launches = sites.iter().map(launches).collect::<Result<Vec<_>>>()?;
     join::join(&sites, &mut launches);
@@ -343,9 +386,9 @@ pub fn of_plan(plan: &Plan, memory: &Memory, kernels: Kernels, table: View) -> R
 ///
 /// # Errors
 /// As [`launches`].
-pub fn count(plan: &Plan, kernels: Kernels) -> Result<Vec<usize>> {
+pub fn count(plan: &Plan, choices: &Choices) -> Result<Vec<usize>> {
     let table = View { address: Address::default(), bytes: 0 };
-    Ok(of_plan(plan, &Memory::nowhere(plan), kernels, table)?.iter().map(Vec::len).collect())
+    Ok(of_plan(plan, &Memory::nowhere(plan), choices, table)?.iter().map(Vec::len).collect())
 }
 
 /// Bytes that a node's kernels need while they run, whatever form they take.
