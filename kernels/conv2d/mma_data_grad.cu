@@ -15,7 +15,6 @@
 #include <type_traits>
 
 #include "../rir.cuh"
-#include "epilogue.cuh"
 #include "mma_any.cuh"
 #include "mma_epilogue.cuh"
 #include "mma_gather.cuh"
@@ -81,63 +80,17 @@ struct DataGradStaging {
     float means[MOST_BRANCHES][Tile::COLUMNS];  // of the tile's channels
 };
 
-// A thread's sums of its columns: of g, and of g (z - mean) of each branch.
-struct ReluSums {
-    Eight of[1 + MOST_BRANCHES];
-};
-
 // Finishes and stores a pass.
 template <typename Tile>
-__device__ __forceinline__ void store_data_grad(const DataGradParams& p, const Source<bf16>& source,
-                                                DataGradStaging<Tile>& shared, uint32_t first_pixel, uint32_t count,
-                                                uint32_t first_channel, uint32_t column, ReluSums& relu_sums) {
+__device__ __forceinline__ void store_pass(const DataGradParams& p, const Source<bf16>& source,
+                                           DataGradStaging<Tile>& shared, uint32_t first_pixel, uint32_t count,
+                                           uint32_t first_channel, uint32_t column, ReluSums& relu_sums) {
     Staging<Tile>& staging = shared.way_out;
-    const uint32_t c = first_channel + column;
-    const Extents& e = p.e;
-    const bool whole = e.c % CHUNK == 0;
-    const bool whole_identity = e.k % CHUNK == 0;
-    const uint32_t elements = min(CHUNK, e.c - c);
+    const float* const means[MOST_BRANCHES] = {&shared.means[0][column], &shared.means[1][column]};
     for (uint32_t row = staging.row_lane(); row < count; row += Staging<Tile>::ROW_LANES) {
-        const Pixel pixel = source.target(first_pixel + row);
-        const uint64_t at = uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c;
-        Eight sums, identity = {}, addend = {};
+        Eight sums;
         read_eight(staging.at(row), sums);
-        // A pixel off the identity's grid gains nothing from it.
-        if (c < e.identity && on_identity_grid(pixel, e)) {
-            const bf16* run = source.pixels + uint64_t(identity_output(pixel, e)) * e.k;
-            load_eight(run, c, e.identity, whole_identity, identity);
-        }
-        uint32_t added = 0;
-        if (p.addend != nullptr) {
-            load_eight(static_cast<const bf16*>(p.addend) + at, c, e.c, whole, addend);
-            added = p.mask != nullptr ? load_bits(p.mask, at + c, elements, whole) : 0xff;
-        }
-        const uint32_t passed = p.relu != nullptr ? load_bits(p.relu, at + c, elements, whole) : 0xff;
-#pragma unroll
-        for (uint32_t l = 0; l < CHUNK; ++l) {
-            const float dx = sums[l] + identity[l] + (added >> l & 1 ? addend[l] : 0);
-            sums[l] = passed >> l & 1 ? dx : 0;
-        }
-        store_eight(static_cast<bf16*>(p.dx) + at, c, e.c, whole, sums);
-        if (p.relu == nullptr) {
-            continue;
-        }
-#pragma unroll
-        for (uint32_t l = 0; l < CHUNK; ++l) {
-            relu_sums.of[0][l] += sums[l];
-        }
-#pragma unroll
-        for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
-            if (p.z[b] != nullptr) {
-                Eight z, means;
-                load_eight(static_cast<const bf16*>(p.z[b]) + at, c, e.c, whole, z);
-                read_eight(&shared.means[b][column], means);
-#pragma unroll
-                for (uint32_t l = 0; l < CHUNK; ++l) {
-                    relu_sums.of[1 + b][l] += sums[l] * (z[l] - means[l]);
-                }
-            }
-        }
+        store_data_grad<false>(p, source.target(first_pixel + row), first_channel + column, means, sums, relu_sums);
     }
 }
 
@@ -201,7 +154,7 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
         stage_sums(shared.staging.way_out, sums, pass);
         ReluSums relu_sums = {};
         if (S::has_place() && first_channel + S::column(pass) < e.c) {
-            store_data_grad(p, source, shared.staging, first_pixel, count, first_channel, S::column(pass), relu_sums);
+            store_pass(p, source, shared.staging, first_pixel, count, first_channel, S::column(pass), relu_sums);
         }
         if (p.relu != nullptr) {
             float* partials = tile_partials(p, row_tile, channel_tiles);

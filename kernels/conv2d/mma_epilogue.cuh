@@ -6,7 +6,7 @@
 // added in order through shared memory.
 #pragma once
 
-#include "../vector.cuh"
+#include "eight.cuh"
 #include "mma_tile.cuh"
 
 namespace conv2d {
@@ -34,78 +34,6 @@ struct Staging {
     // Its eight sums of a row.
     __device__ __forceinline__ float* at(uint32_t row) { return &sums[row][staged_column(row, group() * CHUNK)]; }
 };
-
-// Eight numbers of a thread.
-using Eight = float[CHUNK];
-
-// Eight neighbouring numbers of shared memory as two vectors. Every other four lanes take the second first, so that
-// eight lanes, of 32 bytes each, meet all banks once.
-__device__ __forceinline__ void read_eight(const float* from, Eight& v) {
-    const uint32_t second = threadIdx.x / 4 % 2;
-    const float4 a = reinterpret_cast<const float4*>(from)[second];
-    const float4 b = reinterpret_cast<const float4*>(from)[1 - second];
-    const bool turned = second != 0;
-    v[0] = turned ? b.x : a.x;
-    v[1] = turned ? b.y : a.y;
-    v[2] = turned ? b.z : a.z;
-    v[3] = turned ? b.w : a.w;
-    v[4] = turned ? a.x : b.x;
-    v[5] = turned ? a.y : b.y;
-    v[6] = turned ? a.z : b.z;
-    v[7] = turned ? a.w : b.w;
-}
-__device__ __forceinline__ void write_eight(float* to, const Eight& v) {
-    const uint32_t second = threadIdx.x / 4 % 2;
-    const bool turned = second != 0;
-    reinterpret_cast<float4*>(to)[second] =
-        make_float4(turned ? v[4] : v[0], turned ? v[5] : v[1], turned ? v[6] : v[2], turned ? v[7] : v[3]);
-    reinterpret_cast<float4*>(to)[1 - second] =
-        make_float4(turned ? v[0] : v[4], turned ? v[1] : v[5], turned ? v[2] : v[6], turned ? v[3] : v[7]);
-}
-
-// Elements at .. at + 8 of a run that ends at `end`; 0 past the end, and where there is no run. `whole`: the run begins
-// on 16 bytes.
-__device__ __forceinline__ void load_eight(const bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
-    if (run != nullptr && whole && at + CHUNK <= end) {
-        ::load_eight(run + at, v);
-        return;
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < CHUNK; ++i) {
-        v[i] = run != nullptr && at + i < end ? load(run[at + i]) : 0;
-    }
-}
-
-// Rounds to bf16 and stores what lies before `end`; v is left as it was stored.
-__device__ __forceinline__ void store_eight(bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
-#pragma unroll
-    for (uint32_t i = 0; i < CHUNK; ++i) {
-        v[i] = load(store<bf16>(v[i]));
-    }
-    if (whole && at + CHUNK <= end) {
-        ::store_eight(run + at, v);
-        return;
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < CHUNK; ++i) {
-        if (at + i < end) {
-            run[at + i] = store<bf16>(v[i]);
-        }
-    }
-}
-
-// The mask's bits of `count` elements, at most 8, from `at` on. `whole`: they are one byte.
-__device__ __forceinline__ uint32_t load_bits(const uint8_t* mask, uint64_t at, uint32_t count, bool whole) {
-    if (whole) {
-        return passing<CHUNK>(mask, at);
-    }
-    uint32_t bits = 0;
-#pragma unroll
-    for (uint32_t i = 0; i < CHUNK; ++i) {
-        bits |= uint32_t(i < count && mask_bit(mask, at + i)) << i;
-    }
-    return bits;
-}
 
 // Puts the sums of a pass where every thread finds its rows and columns. Between passes, whoever still reads is waited
 // for; before the first, `multiply` has done so.

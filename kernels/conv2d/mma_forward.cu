@@ -15,7 +15,6 @@
 #include <type_traits>
 
 #include "../rir.cuh"
-#include "epilogue.cuh"
 #include "mma_any.cuh"
 #include "mma_epilogue.cuh"
 #include "mma_gather.cuh"
@@ -75,35 +74,13 @@ struct AnyForwardFilters {
 // Finishes and stores a pass. Sets the thread's sums of its columns, and leaves the values as stored in place of its
 // sums, where `statistics` are wanted.
 template <typename Tile>
-__device__ __forceinline__ void store_forward(const ForwardParams& p, Staging<Tile>& staging, uint32_t first_pixel,
-                                              uint32_t count, uint32_t k, bool statistics, Eight& column_sums) {
-    const Extents& e = p.e;
-    const bool whole = e.k % CHUNK == 0;
-    const bool whole_identity = e.c % CHUNK == 0;
-    Eight scale, shift;
-#pragma unroll
-    for (uint32_t l = 0; l < CHUNK; ++l) {
-        const bool given = p.scale_shift != nullptr && k + l < e.k;
-        scale[l] = given ? p.scale_shift[k + l] : 1;
-        shift[l] = given ? p.scale_shift[e.k + k + l] : 0;
-        column_sums[l] = 0;
-    }
+__device__ __forceinline__ void store_pass(const ForwardParams& p, Staging<Tile>& staging, uint32_t first_pixel,
+                                           uint32_t count, uint32_t k, bool statistics, Eight& column_sums) {
+    const ForwardColumns columns(p, k);
     for (uint32_t row = staging.row_lane(); row < count; row += Staging<Tile>::ROW_LANES) {
-        const uint32_t m = first_pixel + row;
-        Eight sums, identity = {}, outer = {};
+        Eight sums;
         read_eight(staging.at(row), sums);
-        if (k < e.identity) {
-            const uint64_t from = uint64_t(identity_input(unpack_pixel(m, e.p, e.q), e)) * e.c;
-            load_eight(static_cast<const bf16*>(p.x) + from, k, e.identity, whole_identity, identity);
-        }
-        if (p.outer != nullptr) {
-            load_eight(static_cast<const bf16*>(p.outer) + uint64_t(m) * e.k, k, e.k, whole, outer);
-        }
-#pragma unroll
-        for (uint32_t l = 0; l < CHUNK; ++l) {
-            sums[l] = finish_forward(p, sums[l] + identity[l], scale[l], shift[l], outer[l]);
-        }
-        store_eight(static_cast<bf16*>(p.z) + uint64_t(m) * e.k, k, e.k, whole, sums);
+        store_forward<false>(p, columns, first_pixel + row, sums);
         if (statistics) {
 #pragma unroll
             for (uint32_t l = 0; l < CHUNK; ++l) {
@@ -171,7 +148,7 @@ __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
         Eight column_sums = {};
         const uint32_t k = first_filter + S::column(pass);
         if (S::has_place() && k < e.k) {
-            store_forward(p, shared.staging, first_pixel, count, k, p.partials != nullptr, column_sums);
+            store_pass(p, shared.staging, first_pixel, count, k, p.partials != nullptr, column_sums);
         }
         if (p.partials != nullptr) {
             float* partials = p.partials + uint64_t(row_tile) * 2 * e.k;

@@ -101,121 +101,62 @@ struct WgmmaDataGrad {
                           int32_t(filter + sharer * LINES), SHARED_BY);
         }
     }
-    __device__ __forceinline__ void finish(const Work& work, uint32_t group, typename Tile::Sums& sums, Out& out) const;
+    __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,
+                                           Out& out) const;
 };
-
-// A thread's sums of the columns of a part: of g, and of g (z - mean) of each branch.
-struct ReluColumnSums {
-    ColumnSums of[1 + MOST_BRANCHES];
-};
-
-// Adds E^T dz and the addend to a row's pairs of a part, and masks them by the ReLU.
-__device__ __forceinline__ void finish_row(const DataGradParams& p, Pixel pixel, uint64_t at, uint32_t j, uint32_t c,
-                                           uint32_t half, PartSums& values) {
-    const Extents& e = p.e;
-    float* pair = &values[j][half * 2];
-    if (c < e.identity && on_identity_grid(pixel, e)) {
-        const bf16* run = static_cast<const bf16*>(p.dz) + uint64_t(identity_output(pixel, e)) * e.k;
-        const float2 identity = load_pair(run, c, e.identity);
-        pair[0] += identity.x;
-        pair[1] += identity.y;
-    }
-    if (p.addend != nullptr) {
-        const float2 addend = load_pair(static_cast<const bf16*>(p.addend) + at, c, e.c);
-        pair[0] += adds(p, at + c) ? addend.x : 0;
-        pair[1] += adds(p, at + c + 1) ? addend.y : 0;
-    }
-    pair[0] = passes(p, at + c) ? pair[0] : 0;
-    pair[1] = passes(p, at + c + 1) ? pair[1] : 0;
-}
 
 template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS>
-__device__ __forceinline__ void WgmmaDataGrad<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(const Work& work,
-                                                                                              uint32_t group,
-                                                                                              typename Tile::Sums& sums,
-                                                                                              Out& out) const {
+__device__ __forceinline__ void WgmmaDataGrad<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(
+    const Work& work, uint32_t group, const typename Tile::Sums& sums, Out& out) const {
+    constexpr uint32_t PARTS = COLUMNS / PART, QUANTITIES = 1 + MOST_BRANCHES;
     const DataGradParams& conv = p.conv;
-    const Extents& e = conv.e;
+    const uint32_t channels = conv.e.c;
     const GroupPlace<Tile> place(work.first_row + group * Tile::GROUP_ROWS, work.rows, work.first_column);
-    const bool reduces = conv.relu != nullptr;
     const Source<bf16> of_class = source(work.residue_class);
-    const uint32_t lane = place.thread % WARP;
-    // Where a row of the group lies, in elements of dx.
-    const auto element = [&](Pixel pixel) { return uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c; };
+    float of_parts[QUANTITIES][PARTS];
+    // Whoever still reads what the group left of its last tile is waited for.
     place.sync();
 #pragma unroll
-    for (uint32_t part = 0; part < COLUMNS / PART; ++part) {
-        ReluColumnSums column_sums = {};
+    for (uint32_t part = 0; part < PARTS; ++part) {
+        const uint32_t c = place.first_column + part * PART + part_column(place.thread);
+        const float* const means[MOST_BRANCHES] = {conv.stats[0] + c, conv.stats[1] + c};
+        ReluSums relu_sums = {};
+        // Where rows lie is found anew for each part, rather than kept for all of them.
+        uint32_t first_row = place.first_row;
+        ptx::keep(first_row);
 #pragma unroll
         for (uint32_t i = 0; i < BLOCKS; ++i) {
-            PartSums values;
-            take_part(values, sums[i], part);
-            Pixel pixels[2];
+            const auto& staged = stage_part(out, place, sums, part, i);
 #pragma unroll
-            for (uint32_t half = 0; half < 2; ++half) {
-                const uint32_t row = place.row(i, half);
-                pixels[half] = of_class.target(place.first_row + min(row, max(place.count, 1u) - 1));
-                if (row < place.count) {
-#pragma unroll
-                    for (uint32_t j = 0; j < PART / 8; ++j) {
-                        if (const uint32_t c = place.column(part, j); c < e.c) {
-                            finish_row(conv, pixels[half], element(pixels[half]), j, c, half, values);
-                        }
-                    }
+            for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
+                const uint32_t row = group_row(place.thread, i, round);
+                if (row < place.count && c < channels) {
+                    Eight dx;
+                    read_part(staged, place.thread, round, dx);
+                    store_data_grad<true>(conv, of_class.target(first_row + row), c, means, dx, relu_sums);
                 }
             }
-            uint4* lines = out.lines[(part * BLOCKS + i) % 2];
-            stage_part(lines, place.thread, values);
-            if (reduces) {
-#pragma unroll
-                for (uint32_t half = 0; half < 2; ++half) {
-                    if (place.row(i, half) >= place.count) {
-                        continue;
-                    }
-#pragma unroll
-                    for (uint32_t j = 0; j < PART / 8; ++j) {
-                        const uint32_t c = place.column(part, j);
-                        if (c >= e.c) {
-                            continue;
-                        }
-                        const float g[2] = {values[j][half * 2], values[j][half * 2 + 1]};
-                        column_sums.of[0][j * 2] += g[0];
-                        column_sums.of[0][j * 2 + 1] += g[1];
-#pragma unroll
-                        for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
-                            if (conv.z[b] != nullptr) {
-                                const float2 z =
-                                    load_pair(static_cast<const bf16*>(conv.z[b]) + element(pixels[half]), c, e.c);
-                                const float* mean = conv.stats[b] + c;
-                                column_sums.of[1 + b][j * 2] += g[0] * (z.x - mean[0]);
-                                column_sums.of[1 + b][j * 2 + 1] += g[1] * (z.y - mean[1]);
-                            }
-                        }
-                    }
-                }
-            }
-            place.sync();
-            const uint32_t first = place.first_row + i * WGMMA_ROWS, c = place.first_column + part * PART;
-            const uint32_t rows = place.count > i * WGMMA_ROWS ? place.count - i * WGMMA_ROWS : 0;
-            copy_part(lines, place.thread, rows, c < e.c ? e.c - c : 0, [&](uint32_t line) {
-                return static_cast<bf16*>(conv.dx) + element(of_class.target(first + line)) + c;
-            });
         }
 #pragma unroll
-        for (uint32_t quantity = 0; reduces && quantity < 1 + MOST_BRANCHES; ++quantity) {
-            out.of_warps[quantity][place.warp()][part * PART + summed_column(lane)] =
-                add_lanes(column_sums.of[quantity], lane);
+        for (uint32_t quantity = 0; quantity < QUANTITIES; ++quantity) {
+            of_parts[quantity][part] = add_lanes(relu_sums.of[quantity], place.thread % WARP);
         }
     }
-    if (!reduces) {
+    if (conv.relu == nullptr) {
         return;
     }
-    // [parts, 1 + branches, C]
-    float* partials = conv.partials + uint64_t(work.part + group) * (1 + branches(conv)) * e.c;
+    // [parts, 1 + branches, C], a part for each warp group's rows.
+    float* partials = conv.partials + uint64_t(work.part + group) * (1 + branches(conv)) * channels;
     place.sync();
-    for (uint32_t c = place.thread; c < COLUMNS; c += GROUP_THREADS) {
-        for (uint32_t quantity = 0; quantity <= branches(conv) && place.first_column + c < e.c; ++quantity) {
-            partials[quantity * e.c + place.first_column + c] = add_warps(out.of_warps[quantity], c);
+#pragma unroll
+    for (uint32_t quantity = 0; quantity < QUANTITIES; ++quantity) {
+        store_lanes(out.of_warps[quantity], place.thread, of_parts[quantity]);
+    }
+    place.sync();
+    for (uint32_t column = place.thread; column < COLUMNS; column += GROUP_THREADS) {
+        const uint32_t c = place.first_column + column;
+        for (uint32_t quantity = 0; quantity <= branches(conv) && c < channels; ++quantity) {
+            partials[quantity * channels + c] = add_warps(out.of_warps[quantity], column);
         }
     }
 }

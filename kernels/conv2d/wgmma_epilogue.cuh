@@ -1,13 +1,12 @@
-// The way out of a convolution on wgmma: a warp group finishes its sums in registers, in f32, PART columns at a time;
-// rounds them; and stores them as lines of 64 bytes, through shared memory.
+// The way out of a convolution on wgmma: a warp group's sums through shared memory, 64 rows by PART columns at a time,
+// so that a thread gets eight neighbouring columns of a row, which it finishes and stores (eight.cuh).
 //
 // Every warp group goes out alone: its barrier is of its 128 threads, its partial sums are of its rows. A column's sum
 // over a group's rows is added in an order that the shape alone decides: a thread's rows, then by exchanges the eight
-// lanes that share the column, then the four warps.
+// lanes of a warp that share the column, then the four warps.
 #pragma once
 
-#include "../vector.cuh"
-#include "epilogue.cuh"
+#include "eight.cuh"
 #include "wgmma_tile.cuh"
 
 namespace conv2d {
@@ -15,8 +14,10 @@ namespace conv2d {
 // What a warp group needs of shared memory to go out, with partial sums of so many quantities.
 template <uint32_t COLUMNS, uint32_t QUANTITIES>
 struct WayOut {
-    uint4 lines[2][WGMMA_ROWS * PART_CHUNKS];  // taken in turns, see part_chunk
-    float of_warps[QUANTITIES][4][COLUMNS];
+    union {
+        float sums[2][WGMMA_ROWS][PART];         // taken in turns
+        float of_warps[QUANTITIES][4][COLUMNS];  // once all parts are out
+    };
     float means[COLUMNS];
 };
 
@@ -38,86 +39,64 @@ struct GroupPlace {
         ptx::named_barrier_sync(1 + threadIdx.x / GROUP_THREADS, GROUP_THREADS);
     }
     __device__ __forceinline__ uint32_t warp() const { return thread / WARP; }
-    // Of the group: the row of a thread's sums of block i.
-    __device__ __forceinline__ uint32_t row(uint32_t i, uint32_t half) const {
-        return i * WGMMA_ROWS + fragment_row(thread, half);
-    }
-    // Of the product: the first column of the thread's pair j of a part.
-    __device__ __forceinline__ uint32_t column(uint32_t part, uint32_t j) const {
-        return first_column + part * PART + fragment_column(thread, j);
-    }
 };
 
-// A thread's numbers of a part of 64 rows: of each 8 columns a pair of one row, and a pair of the row 8 below.
-using PartSums = float[PART / 8][4];
-// Its sums of the columns of a part.
-using ColumnSums = float[PART / 4];
-
-__device__ __forceinline__ uint32_t pack_pair(float low, float high) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return uint32_t(__bfloat16_as_ushort(pair.x)) | uint32_t(__bfloat16_as_ushort(pair.y)) << 16;
-}
-__device__ __forceinline__ float2 unpack_pair(uint32_t pair) {
-    return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
-}
-
-// Elements at and at + 1, an even number, of a run that ends at `end`; 0 past the end. Runs begin at even elements.
-__device__ __forceinline__ float2 load_pair(const bf16* run, uint32_t at, uint32_t end) {
-    if (at + 2 <= end) {
-        return unpack_pair(*reinterpret_cast<const uint32_t*>(run + at));
-    }
-    return make_float2(at < end ? load(run[at]) : 0, 0);
-}
-
-// Rounds a part to bf16, as it is stored; its sums are left as rounded, and lie in `lines` once the group has met.
-__device__ __forceinline__ void stage_part(uint4* lines, uint32_t thread, PartSums& part) {
-    const uint32_t lane = thread % WARP;
-    const uint32_t line = thread / WARP * 16 + part_matrix_half(lane) * 8 + lane % 8;
+// Puts a part of a group's sums of 64 rows, those of block i, where every thread finds its rows and columns. Parts
+// follow each other; two have passed before a place is taken again, so one barrier a part is enough.
+template <typename Tile, typename Out>
+__device__ __forceinline__ float (&stage_part(Out& out, const GroupPlace<Tile>& place, const typename Tile::Sums& sums,
+                                              uint32_t part, uint32_t i))[WGMMA_ROWS][PART] {
+    float(&staged)[WGMMA_ROWS][PART] = out.sums[(part * Tile::BLOCKS + i) % 2];
 #pragma unroll
-    for (uint32_t j = 0; j < PART / 8; j += 2) {
-        uint32_t pairs[4];
+    for (uint32_t j = 0; j < PART / 8; ++j) {
 #pragma unroll
-        for (uint32_t i = 0; i < 4; ++i) {
-            float* pair = &part[j + i / 2][i % 2 * 2];
-            pairs[i] = pack_pair(pair[0], pair[1]);
-            const float2 rounded = unpack_pair(pairs[i]);
-            pair[0] = rounded.x;
-            pair[1] = rounded.y;
-        }
-        ptx::store_matrices(&lines[part_chunk(line, j + part_matrix_chunk(lane))], pairs);
-    }
-}
-
-// Stores `count` lines of a part, of which `columns` columns exist, a multiple of eight. `run(line)` is where a line
-// begins.
-template <typename Run>
-__device__ __forceinline__ void copy_part(const uint4* lines, uint32_t thread, uint32_t count, uint32_t columns,
-                                          Run run) {
-    const uint32_t chunk = thread % PART_CHUNKS;
-#pragma unroll
-    for (uint32_t round = 0; round < WGMMA_ROWS * PART_CHUNKS / GROUP_THREADS; ++round) {
-        const uint32_t line = thread / PART_CHUNKS + round * (GROUP_THREADS / PART_CHUNKS);
-        if (line < count && chunk * CHUNK < columns) {
-            *reinterpret_cast<uint4*>(run(line) + chunk * CHUNK) = lines[part_chunk(line, chunk)];
+        for (uint32_t half = 0; half < 2; ++half) {
+            const float* pair = &sums[i][part * (PART / 2) + j * 4 + half * 2];
+            const uint32_t row = fragment_row(place.thread, half);
+            const uint32_t column = staged_column(row, fragment_column(place.thread, j));
+            *reinterpret_cast<float2*>(&staged[row][column]) = make_float2(pair[0], pair[1]);
         }
     }
+    place.sync();
+    return staged;
 }
 
-// The sum over the eight lanes that hold a column: each exchange halves the columns that a lane still has. What is left
-// is that of column summed_column(lane).
-__device__ __forceinline__ float add_lanes(ColumnSums& sums, uint32_t lane) {
-    static_assert(sizeof(ColumnSums) == 8 * sizeof(float));
+// Rows of a part that a thread finishes.
+constexpr uint32_t PART_ROUNDS = WGMMA_ROWS / PART_ROWS_AT_ONCE;
+
+// A thread's row of a part, of those of the group; and its eight sums.
+__device__ __forceinline__ uint32_t group_row(uint32_t thread, uint32_t i, uint32_t round) {
+    return i * WGMMA_ROWS + part_row(thread, round);
+}
+__device__ __forceinline__ void read_part(const float (&staged)[WGMMA_ROWS][PART], uint32_t thread, uint32_t round,
+                                          Eight& sums) {
+    const uint32_t row = part_row(thread, round);
+    read_eight(&staged[row][staged_column(row, part_column(thread))], sums);
+}
+
+// The sum over the lanes of a warp that have the same eight columns, of column summed_column(lane).
+__device__ __forceinline__ float add_lanes(Eight& sums, uint32_t lane) {
 #pragma unroll
-    for (uint32_t half = 4; half >= 1; half /= 2) {
-        const bool upper = (lane & half * 4) != 0;
+    for (uint32_t half = CHUNK / 2, bit = LAST_PART_ROW_BIT; bit >= FIRST_PART_ROW_BIT; half /= 2, bit /= 2) {
+        const bool upper = (lane & bit) != 0;
 #pragma unroll
         for (uint32_t i = 0; i < half; ++i) {
             const float kept = upper ? sums[half + i] : sums[i];
             const float given = upper ? sums[i] : sums[half + i];
-            sums[i] = kept + __shfl_xor_sync(0xffffffffu, given, int(half * 4));
+            sums[i] = kept + __shfl_xor_sync(0xffffffffu, given, int(bit));
         }
     }
     return sums[0];
+}
+
+// Every lane's sum of a column of each part, to its warp's. All parts are out, and whoever reads is waited for.
+template <uint32_t COLUMNS>
+__device__ __forceinline__ void store_lanes(float (&of_warps)[4][COLUMNS], uint32_t thread,
+                                            const float (&of_parts)[COLUMNS / PART]) {
+#pragma unroll
+    for (uint32_t part = 0; part < COLUMNS / PART; ++part) {
+        of_warps[thread / WARP][part * PART + summed_column(thread % WARP)] = of_parts[part];
+    }
 }
 
 // The sum of the warps' sums of a column, in order.
@@ -125,19 +104,10 @@ template <uint32_t COLUMNS>
 __device__ __forceinline__ float add_warps(const float (&of_warps)[4][COLUMNS], uint32_t column) {
     float total = 0;
 #pragma unroll
-    for (const float(&warp)[COLUMNS] : of_warps) {
-        total += warp[column];
+    for (uint32_t warp = 0; warp < 4; ++warp) {
+        total += of_warps[warp][column];
     }
     return total;
-}
-
-// The part `part` of a thread's sums of 64 rows.
-template <uint32_t SUMS>
-__device__ __forceinline__ void take_part(PartSums& values, const float (&sums)[SUMS], uint32_t part) {
-#pragma unroll
-    for (uint32_t at = 0; at < PART / 2; ++at) {
-        values[at / 4][at % 4] = sums[part * (PART / 2) + at];
-    }
 }
 
 }  // namespace conv2d

@@ -83,63 +83,31 @@ struct WgmmaForward {
         ptx::load_box(columns + i * Columns::BOX_BYTES + sharer * LINES * Columns::LINE_BYTES, p.w, full,
                       int32_t(element), int32_t(work.first_column + sharer * LINES), SHARED_BY);
     }
-    __device__ __forceinline__ void finish(const Work& work, uint32_t group, typename Tile::Sums& sums, Out& out) const;
+    __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,
+                                           Out& out) const;
 };
 
-// Adds E x to a part of 64 rows, and finishes it.
-template <typename Tile>
-__device__ __forceinline__ void finish_part(const ForwardParams& p, const GroupPlace<Tile>& place, uint32_t i,
-                                            uint32_t part, PartSums& values) {
-    const Extents& e = p.e;
-#pragma unroll
-    for (uint32_t half = 0; half < 2; ++half) {
-        const uint32_t row = place.row(i, half);
-        if (row >= place.count) {
-            continue;
-        }
-        const uint32_t m = place.first_row + row;
-        const uint64_t from = uint64_t(identity_input(unpack_pixel(m, e.p, e.q), e)) * e.c;
-#pragma unroll
-        for (uint32_t j = 0; j < PART / 8; ++j) {
-            const uint32_t k = place.column(part, j);
-            float* pair = &values[j][half * 2];
-            if (k < e.identity) {
-                const float2 x = load_pair(static_cast<const bf16*>(p.x) + from, k, e.identity);
-                pair[0] += x.x;
-                pair[1] += x.y;
-            }
-            if (p.scale_shift != nullptr && k < e.k) {
-                const float* scale = p.scale_shift + k;
-                const float2 outer = p.outer == nullptr
-                                         ? make_float2(0, 0)
-                                         : load_pair(static_cast<const bf16*>(p.outer) + uint64_t(m) * e.k, k, e.k);
-                pair[0] = finish_forward(p, pair[0], scale[0], scale[e.k], outer.x);
-                pair[1] = finish_forward(p, pair[1], scale[1], scale[e.k + 1], outer.y);
-            }
-        }
-    }
-}
+// Eight numbers as they are stored, two a word.
+struct Stored {
+    uint32_t pairs[CHUNK / 2];
 
-// Adds f of each number of the part's rows that there are to the sums of its columns.
-template <typename Tile, typename F>
-__device__ __forceinline__ void add_rows(const GroupPlace<Tile>& place, uint32_t i, const PartSums& values,
-                                         ColumnSums& sums, F f) {
+    Stored() = default;
+    // Of numbers that bf16 holds exactly.
+    __device__ __forceinline__ explicit Stored(const Eight& v) {
 #pragma unroll
-    for (uint32_t half = 0; half < 2; ++half) {
-        if (place.row(i, half) < place.count) {
-#pragma unroll
-            for (uint32_t at = 0; at < PART / 4; ++at) {
-                sums[at] += f(values[at / 2][half * 2 + at % 2], at);
-            }
+        for (uint32_t l = 0; l < CHUNK; l += 2) {
+            pairs[l / 2] = __float_as_uint(v[l]) >> 16 | __float_as_uint(v[l + 1]);
         }
     }
-}
+    __device__ __forceinline__ float operator[](uint32_t l) const {
+        return __uint_as_float(l % 2 == 0 ? pairs[l / 2] << 16 : pairs[l / 2] & 0xffff0000u);
+    }
+};
 
 template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS>
-__device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(const Work& work,
-                                                                                             uint32_t group,
-                                                                                             typename Tile::Sums& sums,
-                                                                                             Out& out) const {
+__device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(
+    const Work& work, uint32_t group, const typename Tile::Sums& sums, Out& out) const {
+    constexpr uint32_t PARTS = COLUMNS / PART;
     const ForwardParams& conv = p.conv;
     const uint32_t filters = conv.e.k;
     const GroupPlace<Tile> place(work.first_row + group * Tile::GROUP_ROWS, pixels, work.first_column);
@@ -147,71 +115,78 @@ __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHAR
         return;
     }
     const bool statistics = conv.partials != nullptr;
-    const uint32_t lane = place.thread % WARP;
+    Stored stored[PARTS][BLOCKS][PART_ROUNDS];
+    float of_parts[PARTS];
     // Whoever still reads what the group left of its last tile is waited for.
     place.sync();
 #pragma unroll
-    for (uint32_t part = 0; part < COLUMNS / PART; ++part) {
-        ColumnSums column_sums = {};
+    for (uint32_t part = 0; part < PARTS; ++part) {
+        const uint32_t k = place.first_column + part * PART + part_column(place.thread);
+        const ForwardColumns columns(conv, k);
+        // Where rows lie is found anew for each part, rather than kept for all of them.
+        uint32_t first_row = place.first_row;
+        ptx::keep(first_row);
+        Eight column_sums = {};
 #pragma unroll
         for (uint32_t i = 0; i < BLOCKS; ++i) {
-            PartSums values;
-            take_part(values, sums[i], part);
-            finish_part(conv, place, i, part, values);
-            uint4* lines = out.lines[(part * BLOCKS + i) % 2];
-            stage_part(lines, place.thread, values);
-            if (statistics) {
-                add_rows(place, i, values, column_sums, [](float z, uint32_t) { return z; });
+            const auto& staged = stage_part(out, place, sums, part, i);
 #pragma unroll
-                for (uint32_t at = 0; at < PART / 2; ++at) {
-                    sums[i][part * (PART / 2) + at] = values[at / 4][at % 4];
+            for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
+                const uint32_t row = group_row(place.thread, i, round);
+                Eight z = {};
+                if (row < place.count && k < filters) {
+                    read_part(staged, place.thread, round, z);
+                    store_forward<true>(conv, columns, first_row + row, z);
+                }
+                stored[part][i][round] = Stored(z);
+#pragma unroll
+                for (uint32_t l = 0; l < CHUNK; ++l) {
+                    column_sums[l] += z[l];
                 }
             }
-            place.sync();
-            const uint32_t first = place.first_row + i * WGMMA_ROWS, k = place.first_column + part * PART;
-            const uint32_t rows = place.count > i * WGMMA_ROWS ? place.count - i * WGMMA_ROWS : 0;
-            copy_part(lines, place.thread, rows, k < filters ? filters - k : 0,
-                      [&](uint32_t line) { return static_cast<bf16*>(conv.z) + uint64_t(first + line) * filters + k; });
         }
-        if (statistics) {
-            out.of_warps[0][place.warp()][part * PART + summed_column(lane)] = add_lanes(column_sums, lane);
-        }
+        of_parts[part] = add_lanes(column_sums, place.thread % WARP);
     }
     if (!statistics) {
         return;
     }
-    // The tensor [parts, 2, K] of mean and squared deviations, a part for each warp group's rows.
-    float* partials = conv.partials + uint64_t(place.first_row / Tile::GROUP_ROWS) * 2 * filters;
+    // [parts, 2, K] of mean and squared deviations, a part for each warp group's rows.
+    float* partials = conv.partials + uint64_t(place.first_row / Tile::GROUP_ROWS) * 2 * filters + place.first_column;
+    place.sync();
+    store_lanes(out.of_warps[0], place.thread, of_parts);
     place.sync();
     for (uint32_t c = place.thread; c < COLUMNS; c += GROUP_THREADS) {
         const float mean = add_warps(out.of_warps[0], c) / float(place.count);
         out.means[c] = mean;
         if (place.first_column + c < filters) {
-            partials[place.first_column + c] = mean;
+            partials[c] = mean;
         }
     }
     place.sync();
 #pragma unroll
-    for (uint32_t part = 0; part < COLUMNS / PART; ++part) {
-        ColumnSums squares = {};
-        float means[PART / 4];
-#pragma unroll
-        for (uint32_t at = 0; at < PART / 4; ++at) {
-            means[at] = out.means[part * PART + fragment_column(place.thread, at / 2) + at % 2];
-        }
+    for (uint32_t part = 0; part < PARTS; ++part) {
+        Eight means, squares = {};
+        read_eight(&out.means[part * PART + part_column(place.thread)], means);
 #pragma unroll
         for (uint32_t i = 0; i < BLOCKS; ++i) {
-            PartSums values;
-            take_part(values, sums[i], part);
-            add_rows(place, i, values, squares,
-                     [&](float z, uint32_t at) { return (z - means[at]) * (z - means[at]); });
+#pragma unroll
+            for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
+                if (group_row(place.thread, i, round) < place.count) {
+#pragma unroll
+                    for (uint32_t l = 0; l < CHUNK; ++l) {
+                        const float deviation = stored[part][i][round][l] - means[l];
+                        squares[l] += deviation * deviation;
+                    }
+                }
+            }
         }
-        out.of_warps[0][place.warp()][part * PART + summed_column(lane)] = add_lanes(squares, lane);
+        of_parts[part] = add_lanes(squares, place.thread % WARP);
     }
+    store_lanes(out.of_warps[0], place.thread, of_parts);
     place.sync();
     for (uint32_t c = place.thread; c < COLUMNS; c += GROUP_THREADS) {
         if (place.first_column + c < filters) {
-            partials[filters + place.first_column + c] = add_warps(out.of_warps[0], c);
+            partials[filters + c] = add_warps(out.of_warps[0], c);
         }
     }
 }

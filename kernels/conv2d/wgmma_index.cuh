@@ -59,22 +59,23 @@ __host__ __device__ constexpr uint32_t fragment_row(uint32_t thread, uint32_t ha
 }
 __host__ __device__ constexpr uint32_t fragment_column(uint32_t thread, uint32_t j) { return j * 8 + thread % 4 * 2; }
 
-// -- The way out: PART columns at a time, as lines of 64 bytes of bf16, swizzled as a bulk copy takes them. --
+// -- The way out: 64 rows by PART columns at a time, as floats through shared memory; see staged_column. --
 
 constexpr uint32_t PART = 32;
-constexpr uint32_t PART_CHUNKS = PART / CHUNK;
-
-// Where chunk `chunk` of a line lies: at this index.
-__host__ __device__ constexpr uint32_t part_chunk(uint32_t line, uint32_t chunk) {
-    return line * PART_CHUNKS + (chunk ^ (line / 2 % 4));
+// A thread then has eight columns, always the same, of two of the rows.
+constexpr uint32_t PART_GROUPS = PART / CHUNK;
+constexpr uint32_t PART_ROWS_AT_ONCE = GROUP_THREADS / PART_GROUPS;
+__host__ __device__ constexpr uint32_t part_row(uint32_t thread, uint32_t round) {
+    return thread / PART_GROUPS + round * PART_ROWS_AT_ONCE;
 }
-// Which of the four matrices of an stmatrix.x4 lane `lane` names a row of: two halves of rows by two chunks.
-__host__ __device__ constexpr uint32_t part_matrix_half(uint32_t lane) { return lane / 8 % 2; }
-__host__ __device__ constexpr uint32_t part_matrix_chunk(uint32_t lane) { return lane / 16; }
+__host__ __device__ constexpr uint32_t part_column(uint32_t thread) { return thread % PART_GROUPS * CHUNK; }
 
-// After adding the eight lanes of each column of a part up by exchanges, the column that a lane has the sum of.
+// Lanes with the same columns differ in these bits. Where they add their eight sums up by exchanges, each of which
+// halves the columns that a lane still has, a lane is left with the sum of this one.
+constexpr uint32_t FIRST_PART_ROW_BIT = 4;
+constexpr uint32_t LAST_PART_ROW_BIT = 16;
 __host__ __device__ constexpr uint32_t summed_column(uint32_t lane) {
-    return (lane / 16 % 2 * 2 + lane / 8 % 2) * 8 + lane % 4 * 2 + lane / 4 % 2;
+    return part_column(lane) + lane / 16 % 2 * 4 + lane / 8 % 2 * 2 + lane / 4 % 2;
 }
 
 }  // namespace conv2d

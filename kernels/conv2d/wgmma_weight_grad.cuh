@@ -80,18 +80,19 @@ struct WgmmaWeightGrad {
         }
     }
     // Eight lanes hold eight neighbours of a filter: a whole sector.
-    __device__ __forceinline__ void finish(const Work& work, uint32_t group, typename Tile::Sums& sums, Out&) const {
+    __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,
+                                           Out&) const {
         const uint32_t filters = p.conv.e.k;
         const GroupPlace<Tile> place(work.first_row + group * Tile::GROUP_ROWS, elements, work.first_column);
-        float* dw = p.conv.dw + uint64_t(work.split) * filters * elements;
+        float* dw = p.conv.dw + uint64_t(work.split) * filters * elements + place.first_row;
 #pragma unroll
         for (uint32_t i = 0; i < BLOCKS; ++i) {
 #pragma unroll
             for (uint32_t at = 0; at < COLUMNS / 2; ++at) {
-                const uint32_t row = place.row(i, at / 2 % 2);
+                const uint32_t row = i * WGMMA_ROWS + fragment_row(place.thread, at / 2 % 2);
                 const uint32_t k = place.first_column + fragment_column(place.thread, at / 4) + at % 2;
                 if (row < place.count && k < filters) {
-                    dw[uint64_t(k) * elements + place.first_row + row] = sums[i][at];
+                    dw[uint64_t(k) * elements + row] = sums[i][at];
                 }
             }
         }

@@ -18,6 +18,7 @@
     static const ::rir::emu::Registration rir_registration_##name(                                              \
         {#name, sizeof(Params), max_threads, ::rir::emu::INSTRUMENTED, rir_kernel_##name});
 #define RIR_KERNEL_ALONE RIR_KERNEL
+#define RIR_KERNEL_CLUSTER(name, Params, max_threads, cluster, ...) RIR_KERNEL(name, Params, max_threads, __VA_ARGS__)
 
 // The tag is one variable for each expansion (and each instance of a template around it).
 #define RIR_SHARED(Storage, name)      \

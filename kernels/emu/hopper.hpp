@@ -1,5 +1,5 @@
-// Twins of the instructions of ptx_hopper.cuh. Shared memory is named by its address in this program; a descriptor holds
-// the one that a card would have, within the block's shared memory (shared_address).
+// Twins of the instructions of ptx_hopper.cuh. Shared memory is named by its address in this program; a descriptor
+// holds the one that a card would have, within the block's shared memory (shared_address).
 #pragma once
 
 #include <cstddef>
