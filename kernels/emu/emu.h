@@ -27,9 +27,9 @@ struct RirEmuLaunch {
     size_t params_bytes;
     const struct RirEmuTensor* tensors;
     size_t tensor_count;
-    uint64_t seed;      // of the order of blocks and threads
-    uint32_t counters;  // nonzero: count traffic, which is slower
-    uint32_t padding;
+    uint64_t seed;          // of the order of blocks and threads
+    uint32_t counters;      // nonzero: count traffic, which is slower
+    uint32_t programmatic;  // nonzero: it may begin before the launch before it has ended (griddepcontrol)
 };
 
 // What a launch moved; bank conflicts and coalescing by warp-wide access.

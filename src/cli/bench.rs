@@ -198,7 +198,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     common.agree(&task, target.choice)?;
     let network = common.network(model.as_deref(), target.choice)?;
     let maker = Maker::new(target, common.nvtx);
-    let mut held = Held::new(target.choice)?;
+    let mut held = Held::new(target)?;
     let properties = held.properties(maker)?;
     let once = matches!(task, Task::Ops { once: true, .. });
     // Drawn only where stderr is a terminal.

@@ -25,6 +25,9 @@ pub struct Machine {
     /// Wait for every CUDA kernel, launched by itself: a fault then names its node
     #[arg(long)]
     sync: bool,
+    /// Let no CUDA kernel begin before the one before it has ended
+    #[arg(long)]
+    no_overlap: bool,
     /// Threads of the cpu [default: all]; no result depends on it
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
@@ -54,6 +57,7 @@ impl Machine {
             kernels: self.kernels.unwrap_or_default(),
             graph: !self.no_graph && !self.sync,
             sync: self.sync,
+            overlap: !self.no_overlap,
         }
     }
 }

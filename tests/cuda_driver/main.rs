@@ -9,6 +9,7 @@ mod clock;
 #[cfg(all(rir_cuda, rir_emu))]
 mod device;
 mod failures;
+mod overlap;
 mod stand_in;
 #[cfg(all(rir_cuda, rir_emu))]
 #[allow(dead_code)]

@@ -17,9 +17,9 @@ use crate::cli::setup::Target;
 pub struct Held(Option<Box<dyn Driver>>);
 
 impl Held {
-    pub fn new(choice: Choice) -> Result<Self> {
-        match choice {
-            Choice::Cuda(ordinal) => open_card(ordinal, false).map(|card| Self(Some(card))),
+    pub fn new(target: Target) -> Result<Self> {
+        match target.choice {
+            Choice::Cuda(ordinal) => open_card(ordinal, &target.options).map(|card| Self(Some(card))),
             _ => Ok(Self(None)),
         }
     }

@@ -21,11 +21,13 @@ pub struct Options {
     pub graph: bool,
     /// Waits for every kernel, so that a fault names its node.
     pub sync: bool,
+    /// Lets a kernel begin before the one before it has ended, where card and kernels know how to wait for it.
+    pub overlap: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kernels: Kernels::Auto, graph: true, sync: false }
+        Self { kernels: Kernels::Auto, graph: true, sync: false, overlap: true }
     }
 }
 
@@ -211,7 +213,8 @@ impl Device for CudaDevice {
         let forms = kernels::all_forms(&Op::Conv2d(Conv2d::default()), dtype, self.choices.generation);
         let convolution = self.options.kernels.of(&forms);
         let launched = if self.options.graph { "a step is one graph" } else { "launched one by one" };
-        Some(format!("convolutions {convolution}, all else in its one form; {launched}"))
+        let overlap = if self.driver.overlaps() { ", launches overlap" } else { "" };
+        Some(format!("convolutions {convolution}, all else in its one form; {launched}{overlap}"))
     }
 
     fn generation(&self) -> Option<Generation> {

@@ -91,6 +91,11 @@ pub trait Driver {
     /// What the card has that kernels may use, and whether this driver holds such kernels.
     fn generation(&self) -> Generation;
 
+    /// Whether a launch may begin before the one before it has ended.
+    fn overlaps(&self) -> bool {
+        false
+    }
+
     /// `bytes` of the card's memory, zeroed, aligned to 256 bytes.
     ///
     /// # Errors

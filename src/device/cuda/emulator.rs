@@ -36,7 +36,7 @@ struct EmuLaunch {
     tensor_count: usize,
     seed: u64,
     counters: u32,
-    padding: u32,
+    programmatic: u32,
 }
 
 /// What launches moved, counted access by access; see `kernels/emu/emu.h`.
@@ -318,7 +318,8 @@ impl Driver for EmulatorDriver {
             tensor_count: tensors.len(),
             seed: mixed(self.seed ^ mixed(self.launches)),
             counters: (self.counters.is_some() || self.ledger.is_some()).into(),
-            padding: 0,
+            // As a card may run any launch but the first: that needs the same of the kernel.
+            programmatic: 1,
         };
         self.launches += 1;
         let mut counters = Counters::default();

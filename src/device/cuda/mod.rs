@@ -33,12 +33,13 @@ pub fn check(ordinal: usize) -> Result<()> {
     card::check(ordinal, &images::images())
 }
 
-/// A card.
+/// A card, for launches as `options` want them.
 ///
 /// # Errors
 /// As [`check`].
-pub fn open_card(ordinal: usize, sync: bool) -> Result<Box<dyn Driver>> {
-    Ok(Box::new(CardDriver::open(ordinal, images::images())?.synchronous(sync)))
+pub fn open_card(ordinal: usize, options: &Options) -> Result<Box<dyn Driver>> {
+    let card = CardDriver::open(ordinal, images::images())?;
+    Ok(Box::new(card.synchronous(options.sync).overlapping(options.overlap)))
 }
 
 /// # Errors
