@@ -73,6 +73,8 @@ impl Settings {
 pub struct Bench<'a> {
     /// Makes the devices.
     pub factory: Factory<'a>,
+    /// Makes those whose launches wait for each other, where launches of the others overlap.
+    pub apart: Option<Factory<'a>>,
     /// The form of CUDA kernels; `None`: the fastest.
     pub kernels: Option<Kernels>,
     /// How long.

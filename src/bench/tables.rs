@@ -159,6 +159,10 @@ fn whole(step: &Step, sum_us: f64, [bound, fused]: [Option<f64>; 2]) -> String {
             format!("{} of the step", part(fused)),
         ],
     ];
+    if let Some(apart) = step.apart {
+        let said = format!("{:.3} times the step", apart.median_us / spread.median_us);
+        lines.insert(1, vec!["without overlap".into(), format!("{} us", figures(apart.median_us)), said]);
+    }
     if let Some(plan) = step.plan {
         let said = format!("{} nodes, {} launches", step.nodes, step.launches);
         lines.insert(1, vec!["the plan alone".into(), format!("{} us", figures(plan.median_us)), said]);

@@ -210,8 +210,12 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     watch("the roof");
     let rates = if common.counters || once { None } else { Some(held.rates()?) };
     let open = |layout: &_, precision, kernels| maker.open(layout, precision, kernels);
+    let apart = maker.apart();
+    let open_apart = |layout: &_, precision, kernels| apart.open(layout, precision, kernels);
+    let overlaps = held.overlaps() && !common.nvtx;
     let bench = Bench {
         factory: &open,
+        apart: if overlaps { Some(&open_apart) } else { None },
         kernels: common.machine.kernels,
         settings: Settings {
             warmup: common.warmup,

@@ -34,6 +34,11 @@ impl Held {
         }
     }
 
+    /// Whether launches overlap on it.
+    pub fn overlaps(&self) -> bool {
+        self.0.as_ref().is_some_and(|card| card.overlaps())
+    }
+
     pub fn rates(&mut self) -> Result<Rates> {
         match &mut self.0 {
             Some(card) => rates::of_card(card.as_mut()),
@@ -54,6 +59,12 @@ impl Maker {
         // A graph is one launch: its nodes have no names of their own.
         let options = Options { graph: target.options.graph && !nvtx, ..target.options };
         Self { target: Target { options, ..target }, nvtx }
+    }
+
+    /// As this one, but launches wait for each other.
+    pub fn apart(self) -> Self {
+        let options = Options { overlap: false, ..self.target.options };
+        Self { target: Target { options, ..self.target }, ..self }
     }
 
     /// A device for one case, or one step.

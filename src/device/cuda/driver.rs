@@ -17,6 +17,8 @@ pub struct Mark(pub(super) usize);
 pub struct Properties {
     /// As [`Driver::name`].
     pub name: String,
+    /// What the card is called, such as `NVIDIA H100 80GB HBM3`.
+    pub card: Option<String>,
     /// The release of CUDA that the driver was made for, such as `CUDA 13.0`.
     pub driver: Option<String>,
     /// Multiprocessors.

@@ -14,7 +14,7 @@ pub mod probe;
 pub mod timing;
 
 pub use card::CardDriver;
-pub use choices::{Choice, Choices};
+pub use choices::{Choice, Choices, Chosen, Table};
 pub use device::{CudaDevice, Options};
 pub use kernels::{Generation, Kernels};
 pub use probe::{Card, cards};

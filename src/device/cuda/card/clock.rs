@@ -92,6 +92,7 @@ pub(super) fn properties(
     let (major, minor) = open::installed_release()?;
     Ok(Properties {
         name,
+        card: Some(context.name()?),
         driver: Some(format!("CUDA {major}.{minor}")),
         sm_count: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
         l2_bytes: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE).map(u64::from),

@@ -6,8 +6,9 @@ use super::batch_stats::{self, Matrix};
 use super::mma::{self, Tile};
 use super::pass::Chunks;
 use super::{Address, Launch, Site, View, extent, suffix};
-use super::{batch_norm, two_stream};
-use crate::device::cuda::kernels::{self, Generation, Kernels};
+use super::{batch_norm, tiling, two_stream};
+use crate::device::cuda::Choice;
+use crate::device::cuda::kernels::Kernels;
 use crate::graph::{Graph, Node, Shape};
 use crate::ops::{Addend, Conv2d, Epilogue, Op};
 
@@ -15,9 +16,9 @@ use crate::ops::{Addend, Conv2d, Epilogue, Op};
 /// `tiled_weight_grad.cu`.
 const ELEMENT_THREADS: u32 = 256;
 /// Rows of a tile: TILE_ROWS of `index.cuh`.
-pub(super) const TILE_ROWS: u32 = 128;
+pub const TILE_ROWS: u32 = 128;
 /// Columns of a tile, the widest first, for which each tiled product has a kernel.
-const TILE_COLUMNS: [u32; 3] = [96, 64, 32];
+pub(super) const TILE_COLUMNS: [u32; 3] = [96, 64, 32];
 /// Columns of a warp, and threads of the two warps that share them: `tile_threads` of `index.cuh`.
 const WARP_COLUMNS: u32 = 32;
 const THREADS_PER_WARP_COLUMNS: u32 = 64;
@@ -27,13 +28,13 @@ const THREADS_PER_WARP_COLUMNS: u32 = 64;
 const SPLIT_BLOCKS: u32 = 1024;
 const MMA_SPLIT_BLOCKS: u32 = 512;
 /// Pixels of a split, at least: fewer are not worth a partial sum of all weights.
-const LEAST_SPLIT_PIXELS: u32 = 512;
+pub(super) const LEAST_SPLIT_PIXELS: u32 = 512;
 /// A split is a whole number of steps of this depth: twice TILE_DEPTH of `index.cuh`, and MMA_DEPTH of `mma_index.cuh`.
 const SPLIT_DEPTH: u32 = mma::DEPTH;
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Extents {
+pub(super) struct Extents {
     /// N H W C.
     x: [u32; 4],
     /// K R S.
@@ -62,11 +63,10 @@ impl Extents {
         Self { x: four(x), w: [k, r, s], z, stride, pad, identity: extent(conv.identity) }
     }
 
-    /// Of a node of the three; `None` for any other.
-    fn of(graph: &Graph, node: &Node) -> Option<Self> {
-        let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-        let (x, w) = operands(&node.op, &inputs)?;
-        match &node.op {
+    /// Of one of the three operations on inputs of these shapes; `None` for any other.
+    pub(super) fn of(op: &Op, inputs: &[&Shape]) -> Option<Self> {
+        let (x, w) = operands(op, inputs)?;
+        match op {
             Op::Conv2d(op) => Some(Self::new(op, x, w)),
             Op::Conv2dDataGrad(op) => Some(Self::new(&op.conv, x, w)),
             Op::Conv2dWeightGrad(op) => Some(Self::new(&op.conv, x, w)),
@@ -75,20 +75,25 @@ impl Extents {
     }
 
     fn at(site: &Site<'_>) -> Self {
-        Self::of(site.graph(), site.node()).expect("only convolutions are launched here")
+        Self::of(&site.node().op, &shapes(site.graph(), site.node()))
+            .expect("only convolutions are launched here")
     }
 
+    /// Columns of the product.
+    pub(super) fn columns(&self, op: &Op) -> u32 {
+        if let Op::Conv2dDataGrad(_) = op { self.x[3] } else { self.w[0] }
+    }
     /// N P Q.
-    fn output_pixels(&self) -> u32 {
+    pub(super) fn output_pixels(&self) -> u32 {
         product(&[self.x[0], self.z[0], self.z[1]])
     }
     /// R S C.
-    fn filter_elements(&self) -> u32 {
+    pub(super) fn filter_elements(&self) -> u32 {
         product(&[self.w[1], self.w[2], self.x[3]])
     }
     /// Whether the faster kernels on tensor cores can compute this product: its depth comes in whole stages where that
     /// is channels, the channels across it in whole chunks, and a mask has a bit for every tap.
-    fn whole(&self, op: &Op) -> bool {
+    pub(super) fn whole(&self, op: &Op) -> bool {
         let [filters, rows, columns] = self.w;
         let channels = self.x[3];
         let suits = match op {
@@ -100,14 +105,15 @@ impl Extents {
         };
         suits && rows.max(columns) <= mma::MOST_TAPS
     }
-    /// How a weight gradient in this form cuts the pixels.
-    fn splits(&self, op: &Op, form: Kernels) -> Splits {
+    /// How a weight gradient of this choice cuts the pixels.
+    pub(super) fn splits(&self, op: &Op, choice: Choice) -> Splits {
         let (elements, filters, pixels) = (self.filter_elements(), self.w[0], self.output_pixels());
-        let (columns, blocks) = match form {
-            Kernels::Mma => (mma::tile(filters, self.whole(op)).columns, MMA_SPLIT_BLOCKS),
-            _ => (tile_columns(filters), SPLIT_BLOCKS),
+        let (columns, blocks) = match choice.kernels {
+            Kernels::Mma => (mma::tile(filters, self.whole(op), choice.columns).columns, MMA_SPLIT_BLOCKS),
+            _ => (choice.columns.unwrap_or_else(|| tile_columns(filters)), SPLIT_BLOCKS),
         };
-        Splits::of(elements.div_ceil(TILE_ROWS) * filters.div_ceil(columns), blocks, pixels)
+        let tiles = elements.div_ceil(TILE_ROWS) * filters.div_ceil(columns);
+        choice.splits.map_or_else(|| Splits::of(tiles, blocks, pixels), |count| Splits::into(count, pixels))
     }
 }
 
@@ -120,6 +126,11 @@ pub fn operands<'a>(op: &'a Op, inputs: &[&'a Shape]) -> Option<(&'a Shape, &'a 
         Op::Conv2dWeightGrad(op) => Some((inputs[0], &op.filter)),
         _ => None,
     }
+}
+
+/// The shapes of a node's inputs.
+fn shapes<'a>(graph: &'a Graph, node: &Node) -> Vec<&'a Shape> {
+    node.inputs.iter().map(|&v| graph.shape(v)).collect()
 }
 
 /// Elements of some extents.
@@ -184,32 +195,32 @@ struct SumSplitsParams {
 /// A launch and its grid: one thread an element, or tiles.
 struct Shaped {
     launch: Launch,
-    form: Kernels,
     tile: Option<Tile>,
     columns: u32,
 }
 
 impl Shaped {
     fn new(site: &Site<'_>, operation: &str, columns: u32) -> Self {
-        let (form, dtype) = (site.choice().kernels, suffix(site.input_dtype(0)));
+        let (choice, dtype) = (site.choice(), suffix(site.input_dtype(0)));
         let extents = Extents::at(site);
         let whole = extents.whole(&site.node().op);
-        let (tile, width) = match form {
+        let (tile, width) = match choice.kernels {
             Kernels::Mma => {
-                let mut tile = mma::tile(columns, whole);
+                let mut tile = mma::tile(columns, whole, choice.columns);
                 if let Op::Conv2dWeightGrad(_) = site.node().op {
                     tile.shared += mma::PLACES;
                 }
                 (Some(tile), format!("_{}{}", if whole { "" } else { "any_" }, tile.columns))
             }
             Kernels::Tiled => {
-                let columns = tile_columns(columns);
+                let columns = choice.columns.unwrap_or_else(|| tile_columns(columns));
                 let threads = columns / WARP_COLUMNS * THREADS_PER_WARP_COLUMNS;
                 (Some(Tile { columns, threads, shared: 0 }), format!("_{columns}"))
             }
             _ => (None, String::new()),
         };
-        Self { launch: Launch::new(format!("{operation}_{}{width}_{dtype}", form.id())), form, tile, columns }
+        let form = choice.kernels.id();
+        Self { launch: Launch::new(format!("{operation}_{form}{width}_{dtype}")), tile, columns }
     }
 
     /// The launch over a [rows x columns] product, `batches` of it for a tiled kernel along y and z.
@@ -232,7 +243,7 @@ fn blocks(elements: u64) -> [u32; 3] {
 }
 
 /// The width of tiles that pads `columns` the least; of equal ones the widest.
-fn tile_columns(columns: u32) -> u32 {
+pub(super) fn tile_columns(columns: u32) -> u32 {
     *TILE_COLUMNS.iter().min_by_key(|&&tile| columns.next_multiple_of(tile)).expect("there are three")
 }
 
@@ -318,10 +329,10 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
 
 /// How a weight gradient cuts the pixels: a function of the shapes alone, so that sums are the same everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Splits {
+pub(super) struct Splits {
     /// Pixels of every split but the last.
     pixels: u32,
-    count: u32,
+    pub(super) count: u32,
 }
 
 impl Splits {
@@ -331,6 +342,12 @@ impl Splits {
         let split = pixels.div_ceil(wanted).max(LEAST_SPLIT_PIXELS).next_multiple_of(SPLIT_DEPTH);
         Self { pixels: split, count: pixels.div_ceil(split) }
     }
+
+    /// This many; fewer, where the pixels come in fewer steps.
+    fn into(count: u32, pixels: u32) -> Self {
+        let split = pixels.div_ceil(count.max(1)).next_multiple_of(SPLIT_DEPTH);
+        Self { pixels: split, count: pixels.div_ceil(split) }
+    }
 }
 
 /// `conv2d_weight_grad`.
@@ -338,7 +355,7 @@ pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
     let extents = Extents::at(site);
     let (rows, filters) = (extents.filter_elements(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d_weight_grad", filters);
-    let splits = extents.splits(&site.node().op, shaped.form);
+    let splits = extents.splits(&site.node().op, site.choice());
     let in_splits = shaped.tile.is_some() && splits.count > 1;
     let launch = &mut shaped.launch;
     let params = WeightGradParams {
@@ -366,7 +383,8 @@ fn sum_splits(partials: View, dw: View, elements: u32, splits: u32) -> Launch {
 
 /// Bytes of scratch, enough for every form.
 pub fn scratch(graph: &Graph, node: &Node) -> usize {
-    let Some(extents) = Extents::of(graph, node) else { return 0 };
+    let inputs = shapes(graph, node);
+    let Some(extents) = Extents::of(&node.op, &inputs) else { return 0 };
     let filters = extents.w[0];
     match &node.op {
         Op::Conv2d(Conv2d { epilogue: Epilogue::Statistics, .. }) => {
@@ -384,11 +402,9 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
         }
         Op::Conv2dWeightGrad(_) => {
             let dtype = graph.value(node.inputs[0]).dtype;
-            let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-            let forms = kernels::forms(&node.op, &inputs, dtype, Generation::Hopper);
-            match forms.into_iter().map(|form| extents.splits(&node.op, form).count).max() {
-                None | Some(1) => 0,
-                Some(splits) => floats(&[splits, filters, extents.filter_elements()]),
+            match tiling::most_splits(&node.op, &inputs, dtype) {
+                0 | 1 => 0,
+                splits => floats(&[splits, filters, extents.filter_elements()]),
             }
         }
         _ => 0,
@@ -411,6 +427,11 @@ mod tests {
             let Splits { pixels: split, count } = Splits::of(tiles, SPLIT_BLOCKS, pixels);
             assert!(split.is_multiple_of(SPLIT_DEPTH) && split >= LEAST_SPLIT_PIXELS);
             assert!(count >= 1 && (count - 1) * split < pixels && pixels <= count * split);
+            for asked in [1, 3, 16] {
+                let Splits { pixels: split, count } = Splits::into(asked, pixels);
+                assert!(split.is_multiple_of(SPLIT_DEPTH) && (1..=asked).contains(&count));
+                assert!((count - 1) * split < pixels && pixels <= count * split);
+            }
         }
     }
 }

@@ -24,21 +24,25 @@ const ANY_COLUMNS: [u32; 2] = [96, 32];
 pub const CHUNK: u32 = 8;
 /// Taps of a dimension that the faster kernels know: MOST_TAPS there.
 pub const MOST_TAPS: u32 = 16;
-/// Depth of a stage, and stages: MMA_DEPTH and STAGES there.
+/// Depth of a stage: MMA_DEPTH there.
 pub const DEPTH: u32 = 32;
-const STAGES: u32 = 4;
+/// Stages: STAGES there.
+pub const STAGES: u32 = 4;
 const BF16_BYTES: u32 = 2;
 /// Bytes that a weight gradient has beside its stages: WEIGHT_GRAD_PLACES of `mma_weight_grad.cu`.
 pub const PLACES: u32 = STAGES * DEPTH * 16;
 
-/// The tile for a product of so many columns: the width with which its tiles read the fewest numbers. A wide tile reads
-/// the rows less often, a narrow one leaves fewer columns empty.
-///
-/// `whole`: channels and taps suit the kernels that take not any.
-pub fn tile(columns: u32, whole: bool) -> Tile {
-    let widths: &[u32] = if whole { &COLUMNS } else { &ANY_COLUMNS };
+/// Widths of tiles. `whole`: channels and taps suit the kernels that take not any.
+pub fn widths(whole: bool) -> &'static [u32] {
+    if whole { &COLUMNS } else { &ANY_COLUMNS }
+}
+
+/// The tile for a product of so many columns, of this width; else of that with which its tiles read the fewest numbers. A
+/// wide tile reads the rows less often, a narrow one leaves fewer columns empty.
+pub fn tile(columns: u32, whole: bool, chosen: Option<u32>) -> Tile {
     let read = |width: &&u32| columns.div_ceil(**width) * (TILE_ROWS + **width);
-    let columns = *widths.iter().min_by_key(read).expect("there are some");
+    let usual = || *widths(whole).iter().min_by_key(read).expect("there are some");
+    let columns = chosen.unwrap_or_else(usual);
     // MmaTile: four warps, and of the widest tile eight.
     let threads = if columns == 192 { 256 } else { 128 };
     Tile { columns, threads, shared: STAGES * (TILE_ROWS + columns) * DEPTH * BF16_BYTES }
@@ -51,15 +55,19 @@ mod tests {
     #[test]
     fn tiles_read_as_little_as_they_can() {
         let widths = [1, 8, 33, 64, 96, 128, 160, 192, 256, 384];
-        assert_eq!(widths.map(|c| tile(c, true).columns), [32, 32, 64, 64, 96, 128, 192, 192, 128, 192]);
-        assert_eq!(widths.map(|c| tile(c, false).columns), [32, 32, 96, 96, 96, 96, 96, 96, 96, 96]);
+        assert_eq!(
+            widths.map(|c| tile(c, true, None).columns),
+            [32, 32, 64, 64, 96, 128, 192, 192, 128, 192]
+        );
+        assert_eq!(tile(192, true, Some(64)).columns, 64);
+        assert_eq!(widths.map(|c| tile(c, false, None).columns), [32, 32, 96, 96, 96, 96, 96, 96, 96, 96]);
     }
 
     /// The least that a block may have on any card from sm_80 on: 99 KiB, of sm_86, sm_89 and sm_120.
     #[test]
     fn every_tile_fits_on_every_card() {
         for columns in COLUMNS {
-            let Tile { shared, .. } = tile(columns, true);
+            let Tile { shared, .. } = tile(columns, true, Some(columns));
             assert!(shared + PLACES <= 99 << 10, "{columns} columns take {shared} bytes");
         }
     }

@@ -8,3 +8,8 @@ use crate::ops::Op;
 pub fn suits(_form: Kernels, _op: &Op, _x: &Shape, _w: &Shape) -> bool {
     false
 }
+
+/// The widths of tiles for which this form has a kernel of that product, that which the shape suggests first.
+pub fn widths(_form: Kernels, _op: &Op, _x: &Shape, _w: &Shape) -> Vec<u32> {
+    Vec::new()
+}
