@@ -7,6 +7,7 @@
 //! - [`rates`] measures the machine: what it copies and what it computes.
 //! - [`roofline`] puts the two together.
 //! - [`step`] and [`fusion`] time whole training steps; [`ladder`] one operation in all its forms.
+//! - [`tune`] times every kernel that could run a convolution, and picks the fastest.
 //! - [`counters`] counts on the emulator what cannot be timed there.
 //! - [`report`] is what a run leaves, as JSON and as a table; [`plot`] draws it.
 //!
@@ -25,6 +26,7 @@ pub mod roofline;
 pub mod spread;
 pub mod step;
 mod tables;
+pub mod tune;
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod cuda;
 pub mod select;
+pub mod tuned;
 mod values;
 
 use std::time::Instant;

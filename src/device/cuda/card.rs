@@ -71,6 +71,15 @@ pub fn check(ordinal: usize, images: &Images) -> Result<()> {
     open::usable(ordinal, images).map(|_| ())
 }
 
+/// The name of card `ordinal`, the release of its driver, and what it has that kernels of `images` use; without opening
+/// it.
+///
+/// # Errors
+/// As [`check`].
+pub fn identity(ordinal: usize, images: &Images) -> Result<(String, String, Generation)> {
+    open::identity(ordinal, images).map(|(card, release, generation)| (card.name, release, generation))
+}
+
 impl CardDriver {
     /// Opens card `ordinal` with the kernels of `images`.
     ///

@@ -140,11 +140,7 @@ impl Choices {
     }
 
     /// A node's key and its choice in the table, or what is wrong with it.
-    fn tabled(
-        &self,
-        graph: &Graph,
-        node: &Node,
-    ) -> Option<(String, std::result::Result<Choice, String>)> {
+    fn tabled(&self, graph: &Graph, node: &Node) -> Option<(String, std::result::Result<Choice, String>)> {
         let (op, inputs, dtype) = asked(graph, node)?;
         let key = key(op, &inputs, dtype);
         let choice = *self.table.get(&key)?;

@@ -33,6 +33,17 @@ pub fn check(ordinal: usize) -> Result<()> {
     card::check(ordinal, &images::images())
 }
 
+/// What a table of choices has to be for, to hold on card `ordinal` with this build's kernels: one without nodes, and what
+/// the card has.
+///
+/// # Errors
+/// As [`check`].
+pub fn identity(ordinal: usize) -> Result<(Chosen, Generation)> {
+    let (card, driver, generation) = card::identity(ordinal, &images::images())?;
+    let kernels_hash = crate::version::KERNELS_HASH.into();
+    Ok((Chosen { card, driver: Some(driver), kernels_hash, nodes: Table::new() }, generation))
+}
+
 /// A card, for launches as `options` want them.
 ///
 /// # Errors

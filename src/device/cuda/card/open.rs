@@ -39,6 +39,22 @@ pub(super) fn installed_release() -> std::result::Result<(i32, i32), DriverError
     Ok((version / 1000, version % 1000 / 10))
 }
 
+/// How that release is called.
+pub(super) fn release_name((major, minor): (i32, i32)) -> String {
+    format!("CUDA {major}.{minor}")
+}
+
+/// A usable card, the release of its driver, and what it has that kernels of `images` use.
+///
+/// # Errors
+/// As [`usable`].
+pub(super) fn identity(ordinal: usize, images: &Images) -> Result<(Card, String, Generation)> {
+    let card = usable(ordinal, images)?;
+    let release = installed_release().map(release_name).unwrap_or_default();
+    let generation = generation(card.capability, images);
+    Ok((card, release, generation))
+}
+
 /// What a card of this capability has that kernels of `images` use.
 pub(super) fn generation(capability: (i32, i32), images: &Images) -> Generation {
     let own = images.for_card(capability).iter().any(|image| image.architecture.exact);

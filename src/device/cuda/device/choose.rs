@@ -27,7 +27,9 @@ pub(super) fn of_driver(driver: &mut dyn Driver, options: &Options) -> Result<(C
     };
     if let Some(table) = &options.choices {
         table.holds_for(&own.card, &own.kernels_hash, choices.generation).map_err(|why| {
-            Error::usage(format!("the choices of kernels do not hold here: {why}; measure with rir bench tune"))
+            Error::usage(format!(
+                "the choices of kernels do not hold here: {why}; measure with rir bench tune"
+            ))
         })?;
         choices.table = table.nodes.clone();
     }
@@ -52,8 +54,7 @@ impl Choose for CudaDevice {
             // Captured of other launches.
             self.forget_step(id);
             if let Some(loaded) = &mut self.plans[id.0] {
-                loaded.launches =
-                    launch::of_plan(&loaded.plan, &loaded.memory, &self.choices, loaded.table)?;
+                loaded.launches = launch::of_plan(&loaded.plan, &loaded.memory, &self.choices, loaded.table)?;
                 self.chosen.nodes.extend(self.choices.of_graph(&loaded.plan.graph));
             }
         }
