@@ -275,3 +275,7 @@ impl<'a> Tuning<'a> {
         Ok(())
     }
 }
+
+#[cfg(all(test, rir_emu))]
+#[path = "tune_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::graph::display::attributes;
 use crate::graph::{DType, Graph, Node, Shape};
 use crate::ops::Op;
+use crate::text::counted;
 
 /// What is chosen for one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ impl Choice {
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.columns.map_or_else(String::new, |columns| format!(", {columns} columns"));
-        let splits = self.splits.map_or_else(String::new, |splits| format!(", {splits} parts"));
+        let splits = self.splits.map_or_else(String::new, |n| format!(", {}", counted(n.into(), "part")));
         f.pad(&format!("{}{columns}{splits}", self.kernels))
     }
 }

@@ -10,7 +10,7 @@ pub struct Replay(pub usize);
 
 /// A moment in the stream of work; see [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub(super) usize);
+pub struct Mark(pub(crate) usize);
 
 /// What a card is, for records of measurements; `None` where nobody tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]

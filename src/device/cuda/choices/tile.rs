@@ -8,6 +8,7 @@ use super::{Choice, Kernels};
 use crate::device::cuda::launch::{conv2d, mma, tiling};
 use crate::graph::Shape;
 use crate::ops::Op;
+use crate::text::counted;
 
 /// How a block cuts a convolution's product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -94,7 +95,7 @@ impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rows, columns, depth, stages, cluster, splits } = self;
         let cluster = if *cluster > 1 { format!(", clusters of {cluster}") } else { String::new() };
-        let splits = splits.map_or_else(String::new, |splits| format!(", {splits} parts"));
+        let splits = splits.map_or_else(String::new, |n| format!(", {}", counted(n.into(), "part")));
         f.pad(&format!("{rows} x {columns}, {stages} stages of {depth}{cluster}{splits}"))
     }
 }
