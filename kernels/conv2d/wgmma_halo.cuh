@@ -12,7 +12,6 @@
 
 namespace conv2d {
 
-constexpr uint32_t HALO_TAPS = 3;
 constexpr uint32_t HALO_SPAN = 32;
 
 // The patch of a tile of ROWS rows, which the launch holds to its size.
@@ -24,20 +23,6 @@ struct HaloRows {
     static constexpr uint32_t MOST_LINES = ROWS + 64;
     static constexpr uint32_t BYTES = MOST_LINES * LINE_BYTES;
     static constexpr uint32_t STRIDE = 8 * LINE_BYTES, LEADING = 0;
-};
-
-// How a tile of ROWS rows lies in images of height x width.
-struct Patch {
-    uint32_t width, rows, images;  // rows of an image, without the halo
-
-    __device__ __forceinline__ Patch(uint32_t tile_rows, uint32_t height, uint32_t width)
-        : width(width), rows(min(height, tile_rows / width)), images(tile_rows / (rows * width)) {}
-    __device__ __forceinline__ uint32_t lines() const { return images * (rows + HALO_TAPS - 1) * width; }
-    // The line that the first tap of row `row` of the tile reads.
-    __device__ __forceinline__ uint32_t line(uint32_t row) const {
-        const uint32_t image_row = row / width;
-        return (image_row + image_row / rows * (HALO_TAPS - 1)) * width + row % width;
-    }
 };
 
 // As RowsOfGroup: two steps of 16 depths a tap.
@@ -75,13 +60,16 @@ struct WithPatches : Product {
     __device__ __forceinline__ PatchOfGroup<Tile::BLOCKS> rows_of(uint32_t group) const { return {patch, group}; }
     // A step is a span of channels and a column of taps.
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full,
-                                         const typename Product::Work& work, uint32_t step, uint32_t sharer) const {
-        const uint32_t channel = step / HALO_TAPS * HALO_SPAN, tap_column = step % HALO_TAPS;
-        ptx::load_box(stage.rows, this->source_map(work), full, int32_t(channel), work.x + int32_t(tap_column), work.y,
-                      work.image, 0);
+                                         const typename Product::Work& work, TapSpan& at, uint32_t sharer) const {
+        ptx::load_box(stage.rows, this->source_map(work), full, int32_t(at.channel), work.x + int32_t(at.column),
+                      work.y, work.image, 0);
 #pragma unroll
-        for (uint32_t tap_row = 0; tap_row < HALO_TAPS; ++tap_row) {
-            this->load_columns(stage.columns, full, work, tap_row, tap_row, tap_column, channel, sharer);
+        for (at.row = 0; at.row < HALO_TAPS; ++at.row) {
+            this->load_columns(stage.columns, full, work, at.row, at, sharer);
+        }
+        if (++at.column == HALO_TAPS) {
+            at.column = 0;
+            at.channel += HALO_SPAN;
         }
     }
 };

@@ -36,6 +36,9 @@ impl Driver for Clocked {
     fn shared_limit(&self) -> u32 {
         self.card.shared_limit()
     }
+    fn multiprocessors(&self) -> u32 {
+        self.card.multiprocessors()
+    }
     fn allocate(&mut self, bytes: usize) -> Result<Address> {
         self.card.allocate(bytes)
     }
@@ -104,7 +107,7 @@ fn network() -> Network {
     Network { description, image, classes: 10, batch: 4, precision, fusions }
 }
 
-/// The rows of one convolution of 64 filters, which tiles of 32, 64 and 96 columns can make, the second unasked.
+/// The rows of one convolution of 64 filters: two widths of `mma`, the wider unasked, and one of each form of Hopper.
 fn tuned(seconds: fn(&str) -> f64, spoils: &'static str, rehearse: bool) -> (Vec<serde_json::Value>, Tuned) {
     let open = |layout: &StateLayout, precision, kernels| {
         let card = EmulatorDriver::new(0);
@@ -119,47 +122,46 @@ fn tuned(seconds: fn(&str) -> f64, spoils: &'static str, rehearse: bool) -> (Vec
     (tuned.findings.rows.clone(), tuned)
 }
 
-/// As long as tiles of this many columns take the first, and all others the second.
-fn by_columns(kernel: &str, fast: &str, times: [f64; 2]) -> f64 {
+/// Kernels with this in their names take the first, all others the second.
+fn by_name(kernel: &str, fast: &str, times: [f64; 2]) -> f64 {
     if kernel.contains(fast) { times[0] } else { times[1] }
 }
 
 #[test]
 fn the_fastest_wins() {
-    let (rows, tuned) = tuned(|kernel| by_columns(kernel, "_mma_96_", [1e-3, 2e-3]), "", false);
-    assert_eq!(rows.len(), 3);
+    let (rows, tuned) = tuned(|kernel| by_name(kernel, "_wgmma_halo_64_", [1e-3, 2e-3]), "", false);
+    assert_eq!(rows.len(), 7);
     assert!(tuned.findings.failed.is_empty(), "{:?}", tuned.findings.failed);
     let (node, choice) = tuned.table.iter().next().unwrap();
-    assert_eq!((choice.kernels, choice.columns), (Kernels::Mma, Some(96)));
+    assert_eq!((choice.kernels, choice.columns), (Kernels::WgmmaHalo, Some(64)));
     assert!(node.starts_with("conv2d([4 8 8 64], [64 3 3 64]) bf16 {"), "{node}");
     let winner = rows.iter().find(|row| row["wins"] == true).unwrap();
-    assert_eq!(
-        (&winner["columns"], &winner["kernels"], &winner["node"]),
-        (&96.into(), &"mma".into(), &node.as_str().into())
-    );
+    assert_eq!((&winner["columns"], &winner["kernels"]), (&64.into(), &"wgmma-halo".into()));
+    assert_eq!((&winner["node"], &winner["tile"]["cluster"]), (&node.as_str().into(), &2.into()));
     // A convolution is two launches, of which one is of its statistics.
     assert!((winner["median_us"].as_f64().unwrap() - 3e3).abs() < 1e-6, "{winner}");
     assert_eq!(rows[0]["usual"], true);
-    assert!(rows.iter().all(|row| row["tile"]["stages"] == 4 && row["error"].is_f64()), "{rows:?}");
+    assert!(rows.iter().all(|row| row["tile"]["rows"] == 128 && row["error"].is_f64()), "{rows:?}");
 }
 
 #[test]
 fn what_is_hardly_faster_does_not_win() {
-    let (rows, tuned) = tuned(|kernel| by_columns(kernel, "_mma_96_", [0.995e-3, 1e-3]), "", false);
+    let (rows, tuned) = tuned(|kernel| by_name(kernel, "_wgmma_halo_64_", [0.995e-3, 1e-3]), "", false);
     assert_eq!(tuned.table.values().collect::<Vec<_>>(), [&Choice::of(Kernels::Mma)]);
     assert_eq!(rows[0]["wins"], true);
 }
 
 #[test]
 fn what_is_wrong_has_no_time() {
-    let (rows, tuned) = tuned(|kernel| by_columns(kernel, "_mma_96_", [1e-3, 2e-3]), "_mma_96_", false);
-    let wrong = rows.iter().find(|row| row["columns"] == 96).unwrap();
+    let (rows, tuned) =
+        tuned(|kernel| by_name(kernel, "_wgmma_halo_64_", [1e-3, 2e-3]), "_wgmma_halo_64_", false);
+    let wrong = rows.iter().find(|row| row["kernels"] == "wgmma-halo").unwrap();
     assert!(
         wrong["failure"].as_str().unwrap().contains("a wrong result") && wrong.get("median_us").is_none(),
         "{wrong}"
     );
     assert_eq!(tuned.table.values().collect::<Vec<_>>(), [&Choice::of(Kernels::Mma)]);
-    assert!(tuned.findings.failed.len() == 1 && tuned.findings.failed[0].contains("mma, 96 columns"));
+    assert!(tuned.findings.failed.len() == 1 && tuned.findings.failed[0].contains("wgmma-halo, 64 columns"));
     assert!(tuned.findings.table.contains("FAILED"), "{}", tuned.findings.table);
 }
 

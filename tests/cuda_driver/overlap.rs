@@ -63,7 +63,7 @@ with_driver! {
             let (mut card, launch, _) = ready(card);
             assert!(!card.overlaps());
             assert_eq!(marks(|| (0..3).for_each(|_| card.launch(&launch).unwrap())), 0);
-            assert_eq!(marks(|| drop(card.capture(&[launch.clone(), launch.clone()]).unwrap())), 0);
+            assert_eq!(marks(|| _ = card.capture(&[launch.clone(), launch.clone()]).unwrap()), 0);
             card.synchronise().unwrap();
         }
     }
@@ -86,6 +86,6 @@ with_driver! {
         let images = Images { toolkit: (12, 0), ..images() };
         let (mut card, launch, _) = ready(CardDriver::open(0, images).unwrap());
         assert!(!card.overlaps());
-        assert_eq!(marks(|| drop(card.capture(&[launch.clone(), launch.clone()]).unwrap())), 0);
+        assert_eq!(marks(|| _ = card.capture(&[launch.clone(), launch.clone()]).unwrap()), 0);
     }
 }

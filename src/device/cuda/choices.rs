@@ -102,14 +102,13 @@ impl Choices {
     pub fn candidates(&self, op: &Op, inputs: &[&Shape], dtype: DType) -> Vec<Choice> {
         let first = self.of(op, inputs, dtype);
         let resolved = |choice| (tiling::width(op, inputs, choice), tiling::splits(op, inputs, choice));
-        let most = tiling::most_splits(op, inputs, dtype);
         let forms = forms(op, inputs, dtype, self.generation);
         let least = kernels::fastest(&forms);
         let mut candidates = vec![first];
         for form in forms.into_iter().filter(|&form| form >= least) {
             for width in tiling::widths(op, inputs, form) {
                 let tile = Choice { columns: Some(width), ..Choice::of(form) };
-                let splits = tiling::splits_to_try(op, inputs, tile, most, self.multiprocessors);
+                let splits = tiling::splits_to_try(op, inputs, dtype, tile);
                 let with = |splits| Choice { splits, ..tile };
                 match splits.is_empty() {
                     true => candidates.push(with(None)),

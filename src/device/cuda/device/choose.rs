@@ -19,11 +19,10 @@ pub(super) fn of_driver(driver: &mut dyn Driver, options: &Options) -> Result<(C
         kernels_hash: KERNELS_HASH.into(),
         nodes: Table::new(),
     };
-    let usual = Choices::new(options.kernels, driver.generation());
     let mut choices = Choices {
-        multiprocessors: properties.sm_count.unwrap_or(usual.multiprocessors),
+        multiprocessors: driver.multiprocessors(),
         shared_limit: driver.shared_limit(),
-        ..usual
+        ..Choices::new(options.kernels, driver.generation())
     };
     if let Some(table) = &options.choices {
         table.holds_for(&own.card, &own.kernels_hash, choices.generation).map_err(|why| {
