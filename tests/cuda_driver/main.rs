@@ -15,6 +15,8 @@ mod stand_in;
 #[allow(dead_code)]
 #[path = "../training/tiny.rs"]
 mod tiny;
+#[cfg(all(rir_cuda, rir_emu))]
+mod tune;
 mod work;
 
 use rir::device::cuda::images::{Architecture, Image, Images};
