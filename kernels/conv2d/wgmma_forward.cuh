@@ -90,16 +90,16 @@ struct Stored {
     uint32_t pairs[CHUNK / 2];
 
     Stored() = default;
-    // Of numbers that bf16 holds exactly; at once, or the compiler would keep twice as many registers until then.
+    // At once, or the compiler would keep twice as many registers until then.
     __device__ __forceinline__ explicit Stored(const Eight& v) {
 #pragma unroll
         for (uint32_t l = 0; l < CHUNK; l += 2) {
-            pairs[l / 2] = __float_as_uint(v[l]) >> 16 | __float_as_uint(v[l + 1]);
+            pairs[l / 2] = pack_pair(v[l], v[l + 1]);
             ptx::keep(pairs[l / 2]);
         }
     }
     __device__ __forceinline__ float operator[](uint32_t l) const {
-        return __uint_as_float(l % 2 == 0 ? pairs[l / 2] << 16 : pairs[l / 2] & 0xffff0000u);
+        return l % 2 == 0 ? low_of_pair(pairs[l / 2]) : high_of_pair(pairs[l / 2]);
     }
 };
 
