@@ -5,6 +5,7 @@
 #pragma once
 
 #include "layout.cuh"
+#include "ptx.cuh"
 
 constexpr uint32_t EIGHT = 8;
 
@@ -20,11 +21,7 @@ __device__ __forceinline__ void load_eight(const float* from, float (&to)[EIGHT]
     to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
 }
 
-// Two numbers of bf16 are a word, the first its low half; a bf16 is the upper half of the float that it is.
-__device__ __forceinline__ uint32_t pack_pair(float low, float high) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return uint32_t(__bfloat16_as_ushort(pair.x)) | uint32_t(__bfloat16_as_ushort(pair.y)) << 16;
-}
+// Two numbers of bf16 in a word (ptx::round_pair); a bf16 is the upper half of the float that it is.
 __device__ __forceinline__ float low_of_pair(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_of_pair(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
@@ -44,8 +41,8 @@ __device__ __forceinline__ void store_eight(float* to, const float (&from)[EIGHT
 }
 
 __device__ __forceinline__ void store_eight(bf16* to, const float (&from)[EIGHT]) {
-    *reinterpret_cast<uint4*>(to) = make_uint4(pack_pair(from[0], from[1]), pack_pair(from[2], from[3]),
-                                               pack_pair(from[4], from[5]), pack_pair(from[6], from[7]));
+    *reinterpret_cast<uint4*>(to) = make_uint4(ptx::round_pair(from[0], from[1]), ptx::round_pair(from[2], from[3]),
+                                               ptx::round_pair(from[4], from[5]), ptx::round_pair(from[6], from[7]));
 }
 
 template <uint32_t WIDTH, typename T>

@@ -60,7 +60,7 @@ __device__ __forceinline__ void store_eight(bf16* run, uint32_t at, uint32_t end
     uint32_t pairs[CHUNK / 2];
 #pragma unroll
     for (uint32_t i = 0; i < CHUNK; i += 2) {
-        pairs[i / 2] = pack_pair(v[i], v[i + 1]);
+        pairs[i / 2] = ptx::round_pair(v[i], v[i + 1]);
         v[i] = low_of_pair(pairs[i / 2]);
         v[i + 1] = high_of_pair(pairs[i / 2]);
     }
