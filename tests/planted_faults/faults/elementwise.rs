@@ -17,6 +17,14 @@ fn activations() -> Vec<Fault> {
             .find(">> (i % 8) & 1;")
             .put(">> (i % 8 ^ 1) & 1;")
             .of(&["elementwise"]),
+        Fault::rows(
+            "a kernel does not wait for the launch before",
+            "ptx_launch.cuh",
+            &["relu/n1h7w5c10/f32"],
+        )
+        .find("    wait_for_launch_before();\n}")
+        .put("}")
+        .of(&["elementwise"]),
         Fault::rows("the last few elements are dropped", "vector.cuh", &["relu/n1h7w5c10/f32"])
             .find("uint64_t i = whole + grid_thread(); i < elements")
             .put("uint64_t i = whole + grid_thread(); i < whole")

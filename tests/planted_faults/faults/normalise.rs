@@ -142,8 +142,8 @@ fn batch_norm() -> Vec<Fault> {
             .put("to[6] = high.w, to[7] = high.z")
             .of(&["batch_norm"]),
         Fault::rows("the halves of a word are swapped", "vector.cuh", &["batch_norm/2x8x8x96/bf16"])
-            .find("__uint_as_float(words[k] << 16)")
-            .put("__uint_as_float(words[k] & 0xffff0000u)")
+            .find("__uint_as_float(pair << 16)")
+            .put("__uint_as_float(pair & 0xffff0000u)")
             .of(&["batch_norm"]),
     ]
 }

@@ -4,6 +4,8 @@ use super::Fault;
 
 const FORWARD: &[&str] = &["conv2d_mma_forward"];
 const DATA_GRAD: &[&str] = &["conv2d_mma_data_grad"];
+/// How eight neighbouring channels go out.
+const EIGHT: &str = "conv2d/eight.cuh";
 
 /// 18 steps of 4 stages, two tiles of rows, two passes out.
 const LONG: &[&str] = &["conv2d/n3h7w7c64k128r3s1p1-e32-stats/bf16/mma"];
@@ -148,8 +150,10 @@ fn way_out() -> Vec<Fault> {
             .find("lane < S::ROW_LANES; ++lane")
             .put("lane + 1 < S::ROW_LANES; ++lane")
             .of(FORWARD),
-        Fault::rows("statistics of what was not rounded", FILE, LONG)
-            .find("        v[i] = load(store<bf16>(v[i]));\n")
+        Fault::rows("statistics of what was not rounded", EIGHT, LONG)
+            .find(
+                "        v[i] = low_of_pair(pairs[i / 2]);\n        v[i + 1] = high_of_pair(pairs[i / 2]);\n",
+            )
             .put("")
             .of(FORWARD),
         Fault::rows("statistics count rows past the last pixel", FORWARD_FILE, LONG)
@@ -162,9 +166,10 @@ fn way_out() -> Vec<Fault> {
         )
         .find("k >= count};")
         .put("false};"),
-        Fault::rows("E of the neighbouring channel", FORWARD_FILE, LONG)
+        Fault::rows("E of the neighbouring channel", EIGHT, LONG)
             .find("static_cast<const bf16*>(p.x) + from, k, e.identity")
-            .put("static_cast<const bf16*>(p.x) + from + 8, k, e.identity"),
+            .put("static_cast<const bf16*>(p.x) + from + 8, k, e.identity")
+            .of(FORWARD),
     ]
 }
 
@@ -182,13 +187,18 @@ fn data_grad() -> Vec<Fault> {
         .find("gradient_line(residue_class / e.stride, e.h")
         .put("gradient_line(residue_class % e.stride, e.h")
         .of(DATA_GRAD),
-        Fault::rows("E^T at pixels that have no partner, on tensor cores", FILE, STRIDED)
+        Fault::rows("E^T at pixels that have no partner, on tensor cores", EIGHT, STRIDED)
             .find("c < e.identity && on_identity_grid(pixel, e)")
-            .put("c < e.identity"),
-        Fault::rows("the addend is added whole", FILE, STRIDED)
-            .find("p.mask != nullptr ? load_bits(p.mask, at + c, elements, whole) : 0xff")
-            .put("0xff"),
-        relu("the ReLU's bit is ignored").find("passed >> l & 1 ? dx : 0").put("dx"),
+            .put("c < e.identity")
+            .of(DATA_GRAD),
+        Fault::rows("the addend is added whole", EIGHT, STRIDED)
+            .find("p.mask != nullptr ? load_bits<WHOLE>(p.mask, at + c, elements, whole) : 0xff")
+            .put("0xff")
+            .of(DATA_GRAD),
+        Fault::rows("the ReLU's bit is ignored", EIGHT, RELU)
+            .find("passed >> l & 1 ? dx : 0")
+            .put("dx")
+            .of(DATA_GRAD),
         relu("a tile without pixels leaves its sums as they were")
             .find("tile_partials(p, row_tile, channel_tiles)[quantity * e.c + c] = 0;")
             .put(""),
@@ -196,7 +206,7 @@ fn data_grad() -> Vec<Fault> {
             .find("uint64_t(blockIdx.z) * row_tiles + row_tile")
             .put("uint64_t(row_tile)")
             .of(DATA_GRAD),
-        relu("both branches have one mean").find("&shared.means[b][column]").put("&shared.means[0][column]"),
+        relu("both branches have one mean").find("&shared.means[1][column]").put("&shared.means[0][column]"),
         relu("no barrier between two sums")
             .find("        if (quantity > 0) {\n            __syncthreads();\n        }\n")
             .put(""),
