@@ -1,7 +1,7 @@
 //! Which kernel runs a node: the form, and what the form leaves open.
 //!
 //! A choice is a pure function of the operation, the shapes, the storage type and the card. Forms that were not measured
-//! to be faster are not chosen unasked ([`kernels`](super::kernels)); where they were measured, by `rir bench tune`, a
+//! to be faster are not chosen unasked ([`kernels`]); where they were measured, by `rir bench tune`, a
 //! [`Table`] has the choice for each node. What a choice makes of a tile is told by [`tile`].
 
 pub mod suggest;
