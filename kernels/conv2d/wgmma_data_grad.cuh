@@ -104,13 +104,15 @@ struct WgmmaDataGrad {
                           int32_t(at.channel + sharer * LINES), SHARED_BY);
         }
     }
+    template <typename WayOut>
     __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,
-                                           Out& out) const;
+                                           WayOut& out) const;
 };
 
 template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS>
+template <typename WayOut>
 __device__ __forceinline__ void WgmmaDataGrad<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(
-    const Work& work, uint32_t group, const typename Tile::Sums& sums, Out& out) const {
+    const Work& work, uint32_t group, const typename Tile::Sums& sums, WayOut& out) const {
     constexpr uint32_t PARTS = COLUMNS / PART, QUANTITIES = 1 + MOST_BRANCHES;
     const DataGradParams& conv = p.conv;
     const uint32_t channels = conv.e.c;

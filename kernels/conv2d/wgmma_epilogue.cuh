@@ -11,11 +11,13 @@
 
 namespace conv2d {
 
-// What a warp group needs of shared memory to go out, with partial sums of so many quantities.
-template <uint32_t COLUMNS, uint32_t QUANTITIES>
+// What a warp group needs of shared memory to go out, with partial sums of so many quantities. BUFFERS: 2, or 1 where
+// room is short, at one more barrier a part.
+template <uint32_t COLUMNS, uint32_t QUANTITIES, uint32_t BUFFERS_ = 2>
 struct WayOut {
+    static constexpr uint32_t BUFFERS = BUFFERS_;
     union {
-        float sums[2][WGMMA_ROWS][PART];         // taken in turns
+        float sums[BUFFERS][WGMMA_ROWS][PART];   // taken in turns
         float of_warps[QUANTITIES][4][COLUMNS];  // once all parts are out
     };
     float means[COLUMNS];
@@ -42,11 +44,15 @@ struct GroupPlace {
 };
 
 // Puts a part of a group's sums of 64 rows, those of block i, where every thread finds its rows and columns. Parts
-// follow each other; two have passed before a place is taken again, so one barrier a part is enough.
+// follow each other; of two buffers, both have been passed before one is taken again, so one barrier a part is enough.
 template <typename Tile, typename Out>
 __device__ __forceinline__ float (&stage_part(Out& out, const GroupPlace<Tile>& place, const typename Tile::Sums& sums,
                                               uint32_t part, uint32_t i))[WGMMA_ROWS][PART] {
-    float(&staged)[WGMMA_ROWS][PART] = out.sums[(part * Tile::BLOCKS + i) % 2];
+    const uint32_t turn = part * Tile::BLOCKS + i;
+    float(&staged)[WGMMA_ROWS][PART] = out.sums[turn % Out::BUFFERS];
+    if (Out::BUFFERS == 1 && turn > 0) {
+        place.sync();
+    }
 #pragma unroll
     for (uint32_t j = 0; j < PART / 8; ++j) {
 #pragma unroll

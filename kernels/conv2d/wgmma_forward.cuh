@@ -98,8 +98,9 @@ struct WgmmaForward {
         ptx::load_box(columns + i * Columns::BOX_BYTES + sharer * LINES * Columns::LINE_BYTES, p.w, full,
                       int32_t(element), int32_t(work.first_column + sharer * LINES), SHARED_BY);
     }
+    template <typename WayOut>
     __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,
-                                           Out& out) const;
+                                           WayOut& out) const;
 };
 
 // Eight numbers as they are stored, two a word.
@@ -121,8 +122,9 @@ struct Stored {
 };
 
 template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS>
+template <typename WayOut>
 __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(
-    const Work& work, uint32_t group, const typename Tile::Sums& sums, Out& out) const {
+    const Work& work, uint32_t group, const typename Tile::Sums& sums, WayOut& out) const {
     constexpr uint32_t PARTS = COLUMNS / PART;
     const ForwardParams& conv = p.conv;
     const uint32_t filters = conv.e.k;

@@ -76,12 +76,23 @@ struct WithPatches : Product {
     // A step is a span of channels and a column of taps.
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full,
                                          const typename Product::Work& work, TapSpan& at, uint32_t sharer) const {
-        ptx::load_box(stage.rows, this->source_map(work), full, int32_t(at.channel), work.x + int32_t(at.column),
-                      work.y, work.image, 0);
+        load_patch(stage.rows, full, work, at);
+        load_taps(stage.columns, full, work, at, sharer);
+        advance(at);
+    }
+    __device__ __forceinline__ void load_patch(unsigned char* rows, ptx::Barrier& full,
+                                               const typename Product::Work& work, const TapSpan& at) const {
+        ptx::load_box(rows, this->source_map(work), full, int32_t(at.channel), work.x + int32_t(at.column), work.y,
+                      work.image, 0);
+    }
+    __device__ __forceinline__ void load_taps(unsigned char* columns, ptx::Barrier& full,
+                                              const typename Product::Work& work, TapSpan at, uint32_t sharer) const {
 #pragma unroll
         for (at.row = 0; at.row < HALO_TAPS; ++at.row) {
-            this->load_columns(stage.columns, full, work, at.row, at, sharer);
+            this->load_columns(columns, full, work, at.row, at, sharer);
         }
+    }
+    __device__ __forceinline__ static void advance(TapSpan& at) {
         if (++at.column == HALO_TAPS) {
             at.column = 0;
             at.channel += HALO_SPAN;
@@ -89,11 +100,11 @@ struct WithPatches : Product {
     }
 };
 
-template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS>
+template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS = CLUSTER>
 using HaloForward =
-    WithPatches<WgmmaForward<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, CLUSTER>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
-template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS>
+    WithPatches<WgmmaForward<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, SHARERS>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
+template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS = CLUSTER>
 using HaloDataGrad =
-    WithPatches<WgmmaDataGrad<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, CLUSTER>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
+    WithPatches<WgmmaDataGrad<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, SHARERS>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
 
 }  // namespace conv2d

@@ -9,22 +9,21 @@
 
 namespace conv2d {
 
-template <typename Product, uint32_t SHARERS>
-__device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, uint32_t sharer) {
+template <typename Product, uint32_t SHARERS, typename Shared>
+__device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, Shared& shared, uint32_t sharer) {
     using Tile = typename Product::Tile;
-    using Shared = WgmmaShared<Product, CONSUMERS>;
     static_assert(CONSUMERS % Tile::GROUPS == 0 && sizeof(Shared) <= HOPPER_SHARED);
     // Teams take tiles in turns.
     constexpr uint32_t TEAMS = CONSUMERS / Tile::GROUPS;
-    RIR_SHARED_DYNAMIC(Shared, shared);
+    const uint32_t first = blockIdx.x / SHARERS;
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();
         if (threadIdx.x < WARP && ptx::elect()) {
             const Product product(p);
             RingPlace<Shared::STAGES> place;
 #pragma unroll 1
-            for (uint32_t tile = blockIdx.x / SHARERS; tile < product.tiles(); tile += gridDim.x / SHARERS) {
-                produce(product, shared, product.work(tile, sharer), place, sharer);
+            for (uint32_t tile = first; tile < product.tiles(); tile += gridDim.x / SHARERS) {
+                produce(product, shared, product.work(tile, sharer), place, tile == first, sharer);
             }
         }
     } else {
@@ -35,7 +34,7 @@ __device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, u
         uint32_t turn = 0;
         RingPlace<Shared::STAGES> place;
 #pragma unroll 1
-        for (uint32_t tile = blockIdx.x / SHARERS; tile < product.tiles(); tile += gridDim.x / SHARERS) {
+        for (uint32_t tile = first; tile < product.tiles(); tile += gridDim.x / SHARERS) {
             const auto work = product.work(tile, sharer);
             if (turn == team) {
                 typename Tile::Sums sums;
@@ -55,7 +54,7 @@ __device__ __forceinline__ void wgmma_persistent(const typename Product::Params&
     RIR_SHARED_DYNAMIC(Shared, shared);
     make_ring(shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     __syncthreads();
-    wgmma_tiles<Product, 1>(p, 0);
+    wgmma_tiles<Product, 1>(p, shared, 0);
 }
 
 }  // namespace conv2d
