@@ -53,6 +53,16 @@ impl Network {
     pub fn sites(&self) -> Result<Vec<Site>> {
         Ok(sites(&self.graph()?, self.precision))
     }
+
+    /// The convolutions among [`Network::sites`].
+    ///
+    /// # Errors
+    /// As [`Network::graph`].
+    pub fn convolutions(&self) -> Result<Vec<Site>> {
+        let mut sites = self.sites()?;
+        sites.retain(|site| site.case.op.operation().name().starts_with("conv2d"));
+        Ok(sites)
+    }
 }
 
 /// The different nodes of a lowered graph, in its order.

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::network::Site;
 use super::report::{Findings, chosen, value};
-use super::{Network, ladder};
+use super::Network;
 use crate::device::cuda::launch::conv2d::Extents;
 use crate::device::cuda::launch::wgmma::{self, Tile};
 use crate::device::cuda::{Generation, Kernels};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Shape;
 use crate::ops::{Cost, Op};
 use crate::text::{Align, columns};
@@ -116,7 +116,7 @@ impl Product {
 
 /// What a convolution of `cost` should take with this tile; a weight gradient in `splits` parts.
 pub fn predict(tile: Tile, op: &Op, extents: &Extents, splits: u32, cost: Cost) -> Predicted {
-    use card::{BARRIER, BUSY, CLOCK, FILL, L2, LAUNCH, MEMORY, MULTIPROCESSORS, PRODUCTS, SHARED, WAY_OUT};
+    use card::*;
     const STEP: f64 = 16.0;
     const BF16: f64 = 2.0;
     let product = Product::of(op, extents);
@@ -135,10 +135,10 @@ pub fn predict(tile: Tile, op: &Op, extents: &Extents, splits: u32, cost: Cost) 
 
     let depth = f64::from(product.depth) / f64::from(splits);
     let steps = (depth / STEP).ceil();
-    let barriers = if tile.form() == Kernels::Wgmma { BARRIER * depth / f64::from(tile.stage_depth()) } else { 0.0 };
+    let barriers = if tile.form == Kernels::Wgmma { BARRIER * depth / f64::from(tile.stage_depth()) } else { 0.0 };
     let main = steps * step + barriers;
-    let out = f64::from(tile.group_rows()) * columns / 128.0 * WAY_OUT;
-    let one = match tile.form() {
+    let out = f64::from(tile.rows() / tile.groups()) * columns / 128.0 * WAY_OUT;
+    let one = match tile.form {
         Kernels::Wgmma | Kernels::WgmmaWs => main + out + FILL,
         _ if tile.groups() == 1 => main.max((main + out) / 2.0),
         _ => main + out,
@@ -171,7 +171,7 @@ fn rows(site: &Site, every_form: bool) -> Vec<Row> {
     let forms = site.case.forms(Generation::Hopper).into_iter().filter(|form| form.needs_hopper());
     let row = |form: Kernels| {
         let op = &site.case.op;
-        let tile = Tile::new(form, op, &extents, wgmma::columns(Product::of(op, &extents).columns));
+        let tile = Tile::new(form, op, &extents, wgmma::columns(extents.columns(op)));
         let splits = match op {
             Op::Conv2dWeightGrad(_) => tile.splits(&extents, u32::MAX),
             _ => 1,
@@ -190,4 +190,58 @@ fn rows(site: &Site, every_form: bool) -> Vec<Row> {
         return all;
     }
     all.into_iter().min_by(|a, b| a.predicted.us.total_cmp(&b.predicted.us)).into_iter().collect()
+}
+
+/// The predictions of every different convolution of a training step: `rir bench predict`.
+///
+/// # Errors
+/// If no name contains `filter`, or no convolution has a form on wgmma.
+pub fn layers(network: &Network, filter: Option<&str>, every_form: bool) -> Result<Findings> {
+    let sites = chosen(network.convolutions()?, filter)?;
+    let predicted: Vec<Row> = sites.iter().flat_map(|site| rows(site, every_form)).collect();
+    if predicted.is_empty() {
+        return Err(Error::usage(format!(
+            "no convolution of {} has a form on wgmma at this shape and precision: predictions are of bf16, and of \
+             channels in multiples of 32",
+            network.description.name
+        )));
+    }
+    Ok(Findings {
+        rows: predicted.iter().map(value).collect::<Result<_>>()?,
+        table: table(&predicted),
+        ..Findings::default()
+    })
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = ["case", "nodes", "columns", "us", "TFLOP/s", "by", "L2 bytes/kFLOP", "shared bytes/kFLOP"];
+    let mut lines = vec![head.map(String::from).to_vec()];
+    for row in rows {
+        let Predicted { us, tflop_s, by, l2_bytes_per_flop, shared_bytes_per_flop } = row.predicted;
+        lines.push(vec![
+            row.name.clone(),
+            row.count.to_string(),
+            row.columns.to_string(),
+            format!("{us:.1}"),
+            format!("{tflop_s:.0}"),
+            by.to_string(),
+            format!("{:.2}", 1e3 * l2_bytes_per_flop),
+            format!("{:.2}", 1e3 * shared_bytes_per_flop),
+        ]);
+    }
+    let all: f64 = rows.iter().map(|row| row.count as f64 * row.predicted.us).sum();
+    let mut sides = [Align::Right; 8];
+    sides[0] = Align::Left;
+    columns(&sides, &lines) + &format!("all nodes: {all:.0} us\n")
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tensor => "tensor cores",
+            Self::Shared => "shared memory",
+            Self::L2 => "L2",
+            Self::Memory => "memory",
+        })
+    }
 }

@@ -28,8 +28,10 @@ pub enum Kernels {
     WgmmaPersistent,
     /// Further, clusters of blocks that share what they copy.
     WgmmaCluster,
-    /// Further, a tile of pixels that is copied once for all taps.
+    /// Further, pixels with their halo, copied once for the taps of a filter's column.
     WgmmaHalo,
+    /// Further, filters that are copied once and stay, and no cluster.
+    WgmmaResident,
 }
 
 /// What a card has that its kernels may use.
@@ -43,7 +45,7 @@ pub enum Generation {
 }
 
 /// Every form with its name, the simplest first.
-const FORMS: [(Kernels, &str); 9] = [
+const FORMS: [(Kernels, &str); 10] = [
     (Kernels::Auto, "auto"),
     (Kernels::Naive, "naive"),
     (Kernels::Tiled, "tiled"),
@@ -53,6 +55,7 @@ const FORMS: [(Kernels, &str); 9] = [
     (Kernels::WgmmaPersistent, "wgmma-persistent"),
     (Kernels::WgmmaCluster, "wgmma-cluster"),
     (Kernels::WgmmaHalo, "wgmma-halo"),
+    (Kernels::WgmmaResident, "wgmma-resident"),
 ];
 
 const fn names() -> [&'static str; FORMS.len()] {
@@ -106,7 +109,7 @@ pub fn all_forms(op: &Op, dtype: DType, generation: Generation) -> Vec<Kernels> 
             Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_),
             DType::Bf16,
             Generation::Hopper,
-        ) => Kernels::WgmmaHalo,
+        ) => Kernels::WgmmaResident,
         (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), DType::Bf16, _) => Kernels::Mma,
         (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), ..) => Kernels::Tiled,
         _ => Kernels::Naive,

@@ -35,16 +35,20 @@ const SPLIT_DEPTH: u32 = mma::DEPTH;
 /// `Extents` of `params.cuh`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Extents {
+/// The extents of a convolution, the same for all three products.
+pub struct Extents {
     /// N H W C.
-    pub(super) x: [u32; 4],
+    pub x: [u32; 4],
     /// K R S.
-    pub(super) w: [u32; 3],
+    pub w: [u32; 3],
     /// P Q.
-    pub(super) z: [u32; 2],
-    pub(super) stride: u32,
-    pub(super) pad: u32,
-    pub(super) identity: u32,
+    pub z: [u32; 2],
+    /// Of the filter's positions.
+    pub stride: u32,
+    /// Pixels of zeros on every side.
+    pub pad: u32,
+    /// Channels of E.
+    pub identity: u32,
 }
 
 impl Extents {
@@ -71,10 +75,15 @@ impl Extents {
         Self { x: four(x), w: [k, r, s], z, stride, pad, identity: extent(conv.identity) }
     }
 
+    /// Of an operation on inputs of these shapes; `None` of any but the three.
+    pub fn of_op(op: &Op, inputs: &[&Shape]) -> Option<Self> {
+        operands(op, inputs).map(|(x, w)| Self::new(op, x, w))
+    }
+
     /// Of a node of the three; `None` for any other.
     fn of(graph: &Graph, node: &Node) -> Option<Self> {
         let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-        operands(&node.op, &inputs).map(|(x, w)| Self::new(&node.op, x, w))
+        Self::of_op(&node.op, &inputs)
     }
 
     fn at(site: &Site<'_>) -> Self {
@@ -82,11 +91,11 @@ impl Extents {
     }
 
     /// N P Q.
-    pub(super) fn output_pixels(&self) -> u32 {
+    pub fn output_pixels(&self) -> u32 {
         product(&[self.x[0], self.z[0], self.z[1]])
     }
     /// R S C.
-    pub(super) fn filter_elements(&self) -> u32 {
+    pub fn filter_elements(&self) -> u32 {
         product(&[self.w[1], self.w[2], self.x[3]])
     }
     /// Whether the faster kernels on tensor cores can compute this product: its depth comes in whole stages where that
@@ -104,7 +113,7 @@ impl Extents {
         suits && rows.max(columns) <= mma::MOST_TAPS
     }
     /// Columns of the product.
-    fn columns(&self, op: &Op) -> u32 {
+    pub fn columns(&self, op: &Op) -> u32 {
         if let Op::Conv2dDataGrad(_) = op { self.x[3] } else { self.w[0] }
     }
 }
@@ -198,7 +207,7 @@ impl Cut {
         let across = extents.columns(op);
         let whole = extents.whole(op);
         // A width that was chosen for another shape counts for nothing.
-        let chosen = choice.columns.filter(|columns| widths(choice.kernels, whole).contains(columns));
+        let chosen = choice.columns.filter(|columns| widths(op, extents, choice.kernels).contains(columns));
         match choice.kernels {
             Kernels::Auto | Kernels::Naive => Self::Elements,
             Kernels::Tiled => {
@@ -261,14 +270,14 @@ impl Cut {
     }
 }
 
-/// Every width of tile for which this form has kernels; `whole` as of [`mma::columns`].
-fn widths(form: Kernels, whole: bool) -> &'static [u32] {
+/// Every width of tile that this form has kernels for, and can make this product with.
+fn widths(op: &Op, extents: &Extents, form: Kernels) -> Vec<u32> {
     match form {
-        Kernels::Auto | Kernels::Naive => &[],
-        Kernels::Tiled => &TILE_COLUMNS,
-        Kernels::Mma if whole => &mma::COLUMNS,
-        Kernels::Mma => &mma::ANY_COLUMNS,
-        _ => &wgmma::COLUMNS,
+        Kernels::Auto | Kernels::Naive => vec![],
+        Kernels::Tiled => TILE_COLUMNS.to_vec(),
+        Kernels::Mma if extents.whole(op) => mma::COLUMNS.to_vec(),
+        Kernels::Mma => mma::ANY_COLUMNS.to_vec(),
+        form => wgmma::widths(form, extents.columns(op)),
     }
 }
 
@@ -276,9 +285,10 @@ fn widths(form: Kernels, whole: bool) -> &'static [u32] {
 /// its kernels, but for all that are wider than one that holds every column. What [`Choice::columns`] may be.
 pub fn candidates(op: &Op, x: &Shape, w: &Shape, form: Kernels) -> Vec<u32> {
     let extents = Extents::new(op, x, w);
-    let widths = widths(form, extents.whole(op));
+    let mut widths = widths(op, &extents, form);
     let enough = widths.iter().copied().filter(|&width| width >= extents.columns(op)).min();
-    widths.iter().copied().filter(|&width| enough.is_none_or(|enough| width <= enough)).collect()
+    widths.retain(|&width| enough.is_none_or(|enough| width <= enough));
+    widths
 }
 
 /// The numbers of splits worth trying for a weight gradient with tiles of this width: about as many as the shape
@@ -573,6 +583,7 @@ mod tests {
         assert_eq!(of(Kernels::Tiled), [96, 64, 32]);
         assert_eq!(of(Kernels::Mma), [96, 64, 32]);
         assert_eq!(of(Kernels::WgmmaHalo), [96, 64]);
+        assert_eq!(of(Kernels::WgmmaResident), [96], "all filters stay");
         let narrow = Shape::from([10, 3, 3, 96]);
         assert_eq!(candidates(&op, &x, &narrow, Kernels::Wgmma), [64]);
         assert!(split_candidates(&op, &x, &w, DType::Bf16, &choice(Kernels::Wgmma)).is_empty());

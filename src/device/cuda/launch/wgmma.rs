@@ -35,6 +35,10 @@ const MOST_HALO_LINES: u32 = 64;
 const HALO_TAPS: u32 = 3;
 /// Lines after which a swizzle of 64 bytes, that of a patch, is what it was.
 const SWIZZLE_LINES: u32 = 8;
+/// Columns of the widest tile whose filters stay in shared memory, and channels of their depth: RESIDENT_CHANNELS of
+/// `wgmma_resident.cuh`.
+const RESIDENT_COLUMNS: [u32; 2] = [96, 64];
+const RESIDENT_CHANNELS: u32 = 96;
 /// Channels whose bytes are a multiple of 16, as every stride of a tensor map is.
 const CHUNK: u32 = 8;
 /// The step of a tensor map at most, in elements (`cuTensorMapEncodeIm2col`).
@@ -46,7 +50,8 @@ const MULTIPROCESSORS: u32 = 132;
 /// A form's tile of one of the three products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tile {
-    form: Kernels,
+    /// The form.
+    pub form: Kernels,
     /// Columns.
     pub columns: u32,
     /// Channels of a line of the operand that lies behind the rows.
@@ -64,15 +69,19 @@ impl Tile {
     }
     /// What the kernel's name says of the tile.
     pub fn suffix(self) -> String {
-        let narrow = self.span == 32 && self.form != Kernels::WgmmaHalo;
+        let narrow = self.span == 32 && !in_patches(self.form);
         format!("_{}{}", self.columns, if narrow { "_span32" } else { "" })
     }
+    /// Rows.
+    pub fn rows(self) -> u32 {
+        TILE_ROWS
+    }
     /// Blocks that share their columns, one tile below the other.
-    fn sharers(self) -> u32 {
-        if self.form >= Kernels::WgmmaCluster { CLUSTER } else { 1 }
+    pub fn sharers(self) -> u32 {
+        if matches!(self.form, Kernels::WgmmaCluster | Kernels::WgmmaHalo) { CLUSTER } else { 1 }
     }
     /// Warp groups that share a tile. Of a narrow one a group holds all rows, so that two can take tiles in turns.
-    fn groups(self) -> u32 {
+    pub fn groups(self) -> u32 {
         if self.form >= Kernels::WgmmaPersistent && self.columns <= 96 { 1 } else { 2 }
     }
     /// Rows of a partial result: those of a warp group.
@@ -86,6 +95,23 @@ impl Tile {
     /// Partial results of so many rows.
     pub fn parts(self, rows: u32) -> u32 {
         self.row_tiles(rows) * self.sharers() * self.groups()
+    }
+    /// Numbers of rows that a tile copies for each that it multiplies with: a patch is copied once for the three taps of
+    /// a column.
+    pub fn rows_copied(self, extents: &Extents) -> f64 {
+        let [_, h, width, _] = extents.x;
+        match Patch::of(h, width) {
+            Some(patch) if in_patches(self.form) => f64::from(patch.lines(width)) / f64::from(HALO_TAPS * TILE_ROWS),
+            _ => 1.0,
+        }
+    }
+    /// The same of columns: those that stay are copied once for all tiles.
+    pub fn columns_copied(self) -> f64 {
+        if self.form == Kernels::WgmmaResident { 0.0 } else { 1.0 }
+    }
+    /// The depth of a stage.
+    pub fn stage_depth(self) -> u32 {
+        if self.span == 64 { 64 } else { 96 }
     }
     fn swizzle(self) -> Swizzle {
         swizzle_of(self.span)
@@ -127,7 +153,7 @@ impl Tile {
     pub fn forward_maps(self, extents: &Extents, x: View, w: View) -> Vec<Option<TensorMap>> {
         let [k, r, s] = extents.w;
         let source = match self.form {
-            Kernels::WgmmaHalo => self.patches(x, extents.x),
+            form if in_patches(form) => self.patches(x, extents.x),
             _ => self.pixels(x, extents.x, Corners::forward(extents), TILE_ROWS, extents.stride),
         };
         let depth = r * s * extents.x[3];
@@ -141,7 +167,7 @@ impl Tile {
         let ([n, .., c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
         let shape = [n, p, q, k];
         let of_class = |class| match self.form {
-            Kernels::WgmmaHalo => (class == 0).then(|| self.patches(dz, shape)),
+            form if in_patches(form) => (class == 0).then(|| self.patches(dz, shape)),
             _ => Class::of(extents, class)
                 .filter(|class| class.taps > 0)
                 .map(|class| self.pixels(dz, shape, class.corners, TILE_ROWS, 1)),
@@ -198,6 +224,14 @@ impl Tile {
     }
 }
 
+/// The widths of tiles that this form has kernels for, and can make a product of so many columns with.
+pub fn widths(form: Kernels, columns: u32) -> Vec<u32> {
+    match form {
+        Kernels::WgmmaResident => RESIDENT_COLUMNS.into_iter().filter(|&width| width >= columns).collect(),
+        _ => COLUMNS.to_vec(),
+    }
+}
+
 /// The width of tiles for a product of so many columns.
 pub fn columns(columns: u32) -> u32 {
     fewest_read(&COLUMNS, columns)
@@ -207,6 +241,11 @@ fn swizzle_of(span: u32) -> Swizzle {
     if span == 64 { Swizzle::Bytes128 } else { Swizzle::Bytes64 }
 }
 
+/// Whether rows come as patches with their halo.
+fn in_patches(form: Kernels) -> bool {
+    matches!(form, Kernels::WgmmaHalo | Kernels::WgmmaResident)
+}
+
 /// Channels of the images that a product's rows read.
 fn depth_channels(op: &Op, extents: &Extents) -> u32 {
     if let Op::Conv2dDataGrad(_) = op { extents.w[0] } else { extents.x[3] }
@@ -214,7 +253,7 @@ fn depth_channels(op: &Op, extents: &Extents) -> u32 {
 
 /// The span for so many channels, and how many of it a stage holds.
 fn span(form: Kernels, channels: u32) -> Option<(u32, u32)> {
-    let spans = if form == Kernels::WgmmaHalo { &SPANS[1..] } else { &SPANS[..] };
+    let spans = if in_patches(form) { &SPANS[1..] } else { &SPANS[..] };
     spans.iter().find(|(span, _)| channels.is_multiple_of(*span)).copied()
 }
 
@@ -285,9 +324,15 @@ impl Patch {
         let images = TILE_ROWS / (rows * width);
         // The rows of one wgmma follow each other in the patch.
         let in_one = images == 1 || (rows * width).is_multiple_of(WGMMA_ROWS);
-        let lines = images * (rows + HALO_TAPS - 1) * width;
-        let suits = images * rows * width == TILE_ROWS && in_one && lines <= TILE_ROWS + MOST_HALO_LINES;
-        suits.then_some(Self { rows, images })
+        let patch = Self { rows, images };
+        let suits = images * rows * width == TILE_ROWS
+            && in_one
+            && patch.lines(width) <= TILE_ROWS + MOST_HALO_LINES;
+        suits.then_some(patch)
+    }
+    /// Lines, the halo's among them.
+    fn lines(self, width: u32) -> u32 {
+        self.images * (self.rows + HALO_TAPS - 1) * width
     }
 }
 
@@ -301,19 +346,23 @@ pub fn suits(form: Kernels, op: &Op, extents: &Extents) -> bool {
     // A stage is full, and the eight channels that a thread stores are all of E or none.
     let full = |taps: u32, channels: u32| (taps * (channels / span)).is_multiple_of(spans);
     let by_eight = extents.identity.is_multiple_of(CHUNK);
-    let halo = form != Kernels::WgmmaHalo
+    let halo = !in_patches(form)
         || (r, s, extents.stride, extents.pad) == (HALO_TAPS, HALO_TAPS, 1, 1)
             && Patch::of(h, width).is_some();
+    // All columns in one tile, and their whole depth in shared memory.
+    let stays = |columns: u32, depth: u32| {
+        form != Kernels::WgmmaResident || columns <= RESIDENT_COLUMNS[0] && depth <= RESIDENT_CHANNELS
+    };
     let pixels = extents.stride <= MOST_STEP && Corners::forward(extents).fit();
     match op {
-        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && halo,
+        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && halo && stays(k, c),
         Op::Conv2dDataGrad(_) => {
             let mut classes =
                 (0..extents.stride * extents.stride).filter_map(|class| Class::of(extents, class));
             let fit = |class: Class| class.taps == 0 || full(class.taps, k) && class.corners.fit();
-            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && halo
+            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && halo && stays(c, k)
         }
-        Op::Conv2dWeightGrad(_) => pixels && form != Kernels::WgmmaHalo,
+        Op::Conv2dWeightGrad(_) => pixels && !in_patches(form),
         _ => false,
     }
 }
@@ -325,12 +374,13 @@ mod tests {
     use crate::graph::Shape;
     use crate::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad};
 
-    const FORMS: [Kernels; 5] = [
+    const FORMS: [Kernels; 6] = [
         Kernels::Wgmma,
         Kernels::WgmmaWs,
         Kernels::WgmmaPersistent,
         Kernels::WgmmaCluster,
         Kernels::WgmmaHalo,
+        Kernels::WgmmaResident,
     ];
 
     /// The three products of images of these extents by `k` filters.
@@ -359,9 +409,10 @@ mod tests {
 
     #[test]
     fn the_layers_of_the_network_have_every_form() {
-        let (halo, cluster) = (Some(Kernels::WgmmaHalo), Some(Kernels::WgmmaCluster));
-        for (extent, channels) in [(32, 96), (16, 192), (8, 384)] {
-            assert_eq!(suiting([500, extent, extent, channels], channels, 3, 1), [halo, halo, cluster]);
+        let [resident, halo, cluster] =
+            [Kernels::WgmmaResident, Kernels::WgmmaHalo, Kernels::WgmmaCluster].map(Some);
+        for (extent, channels, most) in [(32, 96, resident), (16, 192, halo), (8, 384, halo)] {
+            assert_eq!(suiting([500, extent, extent, channels], channels, 3, 1), [most, most, cluster]);
         }
         // The first of a stage, and its projection: 96 channels are three spans, 192 filters of the first tap too.
         assert_eq!(suiting([500, 32, 32, 96], 192, 3, 2), [cluster; 3]);
