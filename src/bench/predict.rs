@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::network::Site;
 use super::report::{Findings, chosen, value};
 use super::Network;
-use crate::device::cuda::launch::conv2d::Extents;
+use crate::device::cuda::launch::conv2d::{Extents, LEAST_SPLIT_PIXELS};
 use crate::device::cuda::launch::wgmma::{self, Tile};
 use crate::device::cuda::{Generation, Kernels};
 use crate::error::{Error, Result};
@@ -121,12 +121,14 @@ pub fn predict(tile: Tile, op: &Op, extents: &Extents, splits: u32, cost: Cost) 
     const BF16: f64 = 2.0;
     let product = Product::of(op, extents);
     let (rows, columns) = (f64::from(tile.rows()), f64::from(tile.columns));
+    // What wgmma makes of them, by 64 rows.
+    let multiplied = (rows / 64.0).ceil() * 64.0;
     let [row_bytes, column_bytes] = [rows, columns].map(|width| width * STEP * BF16);
     // How much of its rows and columns a tile copies for a step of the depth, and asks of L2.
     let copied = row_bytes * tile.rows_copied(extents) + column_bytes * tile.columns_copied();
     let asked = row_bytes * tile.rows_copied(extents) + column_bytes * tile.columns_copied() / f64::from(tile.sharers());
-    let read = rows / 64.0 * (64.0 + columns) * STEP * BF16;
-    let tensor = rows * columns * STEP / PRODUCTS / BUSY;
+    let read = multiplied / 64.0 * (64.0 + columns) * STEP * BF16;
+    let tensor = multiplied * columns * STEP / PRODUCTS / BUSY;
     let (shared, l2) = ((copied + read) / SHARED, asked / L2);
     let (step, by) = [(tensor, By::Tensor), (shared, By::Shared), (l2, By::L2)]
         .into_iter()
@@ -143,7 +145,7 @@ pub fn predict(tile: Tile, op: &Op, extents: &Extents, splits: u32, cost: Cost) 
         _ if tile.groups() == 1 => main.max((main + out) / 2.0),
         _ => main + out,
     };
-    let tiles = product.rows.div_ceil(tile.rows() * tile.sharers())
+    let tiles = tile.row_tiles(product.rows)
         * product.columns.div_ceil(tile.columns)
         * product.batches
         * splits;
@@ -171,10 +173,11 @@ fn rows(site: &Site, every_form: bool) -> Vec<Row> {
     let forms = site.case.forms(Generation::Hopper).into_iter().filter(|form| form.needs_hopper());
     let row = |form: Kernels| {
         let op = &site.case.op;
-        let tile = Tile::new(form, op, &extents, wgmma::columns(extents.columns(op)));
-        let splits = match op {
-            Op::Conv2dWeightGrad(_) => tile.splits(&extents, u32::MAX),
-            _ => 1,
+        let is_weight_grad = matches!(op, Op::Conv2dWeightGrad(_));
+        let tile = Tile::new(form, op, &extents, wgmma::columns(form, is_weight_grad, extents.columns(op)));
+        let splits = match is_weight_grad {
+            true => tile.splits(&extents, extents.output_pixels().div_ceil(LEAST_SPLIT_PIXELS)),
+            false => 1,
         };
         Row {
             name: format!("{}/{form}", site.case.name()),

@@ -28,7 +28,7 @@ const THREADS_PER_WARP_COLUMNS: u32 = 64;
 const SPLIT_BLOCKS: u32 = 1024;
 const MMA_SPLIT_BLOCKS: u32 = 512;
 /// Pixels of a split, at least: fewer are not worth a partial sum of all weights.
-const LEAST_SPLIT_PIXELS: u32 = 512;
+pub const LEAST_SPLIT_PIXELS: u32 = 512;
 /// A split is a whole number of steps of this depth: twice TILE_DEPTH of `index.cuh`, and MMA_DEPTH of `mma_index.cuh`.
 const SPLIT_DEPTH: u32 = mma::DEPTH;
 
@@ -223,7 +223,7 @@ impl Cut {
                 Self::Mma { tile, whole }
             }
             form => {
-                let columns = chosen.unwrap_or_else(|| wgmma::columns(across));
+                let columns = chosen.unwrap_or_else(|| wgmma::columns(form, is_weight_grad(op), across));
                 Self::Wgmma(wgmma::Tile::new(form, op, extents, columns))
             }
         }
@@ -264,10 +264,14 @@ impl Cut {
             Self::Elements => (1, SPLIT_DEPTH),
             Self::Tiled(tile) => (blocks(tile, SPLIT_BLOCKS), SPLIT_DEPTH),
             Self::Mma { tile, .. } => (blocks(tile, MMA_SPLIT_BLOCKS), SPLIT_DEPTH),
-            Self::Wgmma(tile) => (tile.splits(extents, most), wgmma::WEIGHT_GRAD_DEPTH),
+            Self::Wgmma(tile) => (tile.splits(extents, most), tile.stage_pixels()),
         };
         Splits::of(wanted.unwrap_or(suggested), pixels, depth)
     }
+}
+
+fn is_weight_grad(op: &Op) -> bool {
+    matches!(op, Op::Conv2dWeightGrad(_))
 }
 
 /// Every width of tile that this form has kernels for, and can make this product with.
@@ -277,7 +281,7 @@ fn widths(op: &Op, extents: &Extents, form: Kernels) -> Vec<u32> {
         Kernels::Tiled => TILE_COLUMNS.to_vec(),
         Kernels::Mma if extents.whole(op) => mma::COLUMNS.to_vec(),
         Kernels::Mma => mma::ANY_COLUMNS.to_vec(),
-        form => wgmma::widths(form, extents.columns(op)),
+        form => wgmma::widths(form, is_weight_grad(op), extents.columns(op)),
     }
 }
 
@@ -565,7 +569,7 @@ mod tests {
     #[test]
     fn splits_cover_every_pixel_once() {
         for (wanted, pixels) in [(1, 1), (1, 512_000), (7, 512_000), (54, 32_000), (2000, 32_000), (0, 5)] {
-            for depth in [SPLIT_DEPTH, wgmma::WEIGHT_GRAD_DEPTH] {
+            for depth in [SPLIT_DEPTH, 64, 128] {
                 let Splits { pixels: split, count } = Splits::of(wanted, pixels, depth);
                 assert!(split.is_multiple_of(depth) && (1..=wanted.max(1)).contains(&count));
                 assert!((count - 1) * split < pixels && pixels <= count * split);

@@ -24,8 +24,13 @@ const WGMMA_ROWS: u32 = 64;
 /// Channels of a line in shared memory, as wide as its swizzle, the widest first; and how many of them a stage holds:
 /// `stage_depth` of `wgmma_forward.cuh`.
 const SPANS: [(u32, u32); 2] = [(64, 1), (32, 3)];
-/// Pixels of a stage of the weight gradient: WEIGHT_GRAD_DEPTH of `wgmma_weight_grad.cuh`.
-pub const WEIGHT_GRAD_DEPTH: u32 = 64;
+/// Pixels of a stage of the weight gradient: WEIGHT_GRAD_DEPTH of `wgmma_weight_grad.cuh`; in patches PATCH_PIXELS of
+/// `wgmma_weight_grad_halo.cuh`.
+const WEIGHT_GRAD_DEPTH: u32 = 64;
+/// Rows of a tile of the weight gradient of 192 columns, from `wgmma-persistent` on: its sums go out from registers.
+const TALL_ROWS: u32 = 256;
+/// Channels of a tile of the weight gradient in patches, which has all taps of a filter's column: PATCH_SPANS of 32.
+const PATCH_CHANNELS: u32 = 96;
 /// Blocks of a cluster: CLUSTER of `wgmma_cluster.cuh`.
 const CLUSTER: u32 = 2;
 /// Residue classes of a data gradient at most are 4: MOST_CLASSES of `wgmma_params.cuh`.
@@ -35,8 +40,8 @@ const MOST_HALO_LINES: u32 = 64;
 const HALO_TAPS: u32 = 3;
 /// Lines after which a swizzle of 64 bytes, that of a patch, is what it was.
 const SWIZZLE_LINES: u32 = 8;
-/// Columns of the widest tile whose filters stay in shared memory, and channels of their depth: RESIDENT_CHANNELS of
-/// `wgmma_resident.cuh`.
+/// Columns of the tiles whose filters stay in shared memory, and channels of their depth, at most: RESIDENT_CHANNELS of
+/// `wgmma_resident.cuh`. The weight gradient in patches has the same widths.
 const RESIDENT_COLUMNS: [u32; 2] = [96, 64];
 const RESIDENT_CHANNELS: u32 = 96;
 /// Channels whose bytes are a multiple of 16, as every stride of a tensor map is.
@@ -56,6 +61,7 @@ pub struct Tile {
     pub columns: u32,
     /// Channels of a line of the operand that lies behind the rows.
     span: u32,
+    weight_grad: bool,
 }
 
 impl Tile {
@@ -65,7 +71,7 @@ impl Tile {
     /// If the form does not suit the shapes.
     pub fn new(form: Kernels, op: &Op, extents: &Extents, columns: u32) -> Self {
         let (span, _) = span(form, depth_channels(op, extents)).expect("the form suits the shapes");
-        Self { form, columns, span }
+        Self { form, columns, span, weight_grad: matches!(op, Op::Conv2dWeightGrad(_)) }
     }
     /// What the kernel's name says of the tile.
     pub fn suffix(self) -> String {
@@ -74,23 +80,35 @@ impl Tile {
     }
     /// Rows.
     pub fn rows(self) -> u32 {
-        TILE_ROWS
+        match self.weight_grad {
+            true if in_patches(self.form) => HALO_TAPS * PATCH_CHANNELS,
+            true if self.form >= Kernels::WgmmaPersistent && self.columns == 192 => TALL_ROWS,
+            _ => TILE_ROWS,
+        }
     }
     /// Blocks that share their columns, one tile below the other.
     pub fn sharers(self) -> u32 {
-        if matches!(self.form, Kernels::WgmmaCluster | Kernels::WgmmaHalo) { CLUSTER } else { 1 }
+        match self.form {
+            Kernels::WgmmaHalo if self.weight_grad => 1,
+            Kernels::WgmmaCluster | Kernels::WgmmaHalo => CLUSTER,
+            _ => 1,
+        }
     }
     /// Warp groups that share a tile. Of a narrow one a group holds all rows, so that two can take tiles in turns.
     pub fn groups(self) -> u32 {
-        if self.form >= Kernels::WgmmaPersistent && self.columns <= 96 { 1 } else { 2 }
+        let in_turns = self.form >= Kernels::WgmmaPersistent && self.columns <= 96;
+        if in_turns && !(self.weight_grad && in_patches(self.form)) { 1 } else { 2 }
     }
     /// Rows of a partial result: those of a warp group.
     pub fn part_rows(self) -> u32 {
         TILE_ROWS / self.groups()
     }
     /// Tiles of so many rows, those counted that are there only to make a cluster full.
-    fn row_tiles(self, rows: u32) -> u32 {
-        rows.div_ceil(TILE_ROWS * self.sharers())
+    pub fn row_tiles(self, rows: u32) -> u32 {
+        match self.weight_grad && in_patches(self.form) {
+            true => HALO_TAPS * (rows / (HALO_TAPS * HALO_TAPS)).div_ceil(PATCH_CHANNELS),
+            false => rows.div_ceil(self.rows() * self.sharers()),
+        }
     }
     /// Partial results of so many rows.
     pub fn parts(self, rows: u32) -> u32 {
@@ -111,7 +129,15 @@ impl Tile {
     }
     /// The depth of a stage.
     pub fn stage_depth(self) -> u32 {
-        if self.span == 64 { 64 } else { 96 }
+        match self.weight_grad {
+            true => self.stage_pixels(),
+            false if self.span == 64 => 64,
+            false => 96,
+        }
+    }
+    /// Pixels of a stage of a weight gradient.
+    pub fn stage_pixels(self) -> u32 {
+        if in_patches(self.form) { TILE_ROWS } else { WEIGHT_GRAD_DEPTH }
     }
     fn swizzle(self) -> Swizzle {
         swizzle_of(self.span)
@@ -184,10 +210,13 @@ impl Tile {
     pub fn weight_grad_maps(self, extents: &Extents, x: View, dz: View) -> Vec<Option<TensorMap>> {
         let ([n, ..], [k, ..], [p, q]) = (extents.x, extents.w, extents.z);
         let corners = Corners::forward(extents);
-        let rows = self.pixels(x, extents.x, corners, WEIGHT_GRAD_DEPTH, extents.stride);
+        let rows = match in_patches(self.form) {
+            true => self.patches(x, extents.x),
+            false => self.pixels(x, extents.x, corners, WEIGHT_GRAD_DEPTH, extents.stride),
+        };
         let (across, pixels) = (self.across(), [n, p, q].map(u64::from).iter().product());
         let filters =
-            TensorMap::tiled(dz, &[k.into(), pixels], &[across, WEIGHT_GRAD_DEPTH / self.sharers()]);
+            TensorMap::tiled(dz, &[k.into(), pixels], &[across, self.stage_pixels() / self.sharers()]);
         vec![Some(rows), Some(filters.swizzled(swizzle_of(across)))]
     }
 
@@ -213,9 +242,9 @@ impl Tile {
         let tiles = self.row_tiles(elements) * filters.div_ceil(self.columns);
         let cycles = |&splits: &u32| {
             let rounds = (splits * tiles).div_ceil(MULTIPROCESSORS / self.sharers());
-            let stages = extents.output_pixels().div_ceil(splits).div_ceil(WEIGHT_GRAD_DEPTH);
-            // 1024 products of bf16 a cycle are 2 for each of a stage's numbers of a row, and 128 rows.
-            let products = u64::from(stages) * u64::from(TILE_ROWS * self.columns * WEIGHT_GRAD_DEPTH / 2048);
+            let stages = extents.output_pixels().div_ceil(splits).div_ceil(self.stage_pixels());
+            // 2048 products of bf16 a cycle.
+            let products = u64::from(stages) * u64::from(self.rows() * self.columns * self.stage_pixels() / 2048);
             // Written by the product, read by the sum.
             let bytes = u64::from(splits) * u64::from(elements) * u64::from(filters) * 8;
             u64::from(rounds) * (products + ROUND) + bytes / BYTES_A_CYCLE
@@ -225,16 +254,17 @@ impl Tile {
 }
 
 /// The widths of tiles that this form has kernels for, and can make a product of so many columns with.
-pub fn widths(form: Kernels, columns: u32) -> Vec<u32> {
+pub fn widths(form: Kernels, weight_grad: bool, columns: u32) -> Vec<u32> {
     match form {
         Kernels::WgmmaResident => RESIDENT_COLUMNS.into_iter().filter(|&width| width >= columns).collect(),
+        Kernels::WgmmaHalo if weight_grad => RESIDENT_COLUMNS.to_vec(),
         _ => COLUMNS.to_vec(),
     }
 }
 
-/// The width of tiles for a product of so many columns.
-pub fn columns(columns: u32) -> u32 {
-    fewest_read(&COLUMNS, columns)
+/// The width of tiles of a form for a product of so many columns.
+pub fn columns(form: Kernels, weight_grad: bool, columns: u32) -> u32 {
+    fewest_read(&widths(form, weight_grad, columns), columns)
 }
 
 fn swizzle_of(span: u32) -> Swizzle {
@@ -362,7 +392,7 @@ pub fn suits(form: Kernels, op: &Op, extents: &Extents) -> bool {
             let fit = |class: Class| class.taps == 0 || full(class.taps, k) && class.corners.fit();
             by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && halo && stays(c, k)
         }
-        Op::Conv2dWeightGrad(_) => pixels && !in_patches(form),
+        Op::Conv2dWeightGrad(_) => pixels && halo && form != Kernels::WgmmaResident,
         _ => false,
     }
 }
@@ -472,7 +502,7 @@ mod tests {
     #[test]
     fn tiles_and_their_parts() {
         let widths = [8, 64, 96, 128, 160, 192, 256, 384];
-        assert_eq!(widths.map(columns), [64, 64, 96, 128, 192, 192, 128, 192]);
+        assert_eq!(widths.map(|c| columns(Kernels::Wgmma, false, c)), [64, 64, 96, 128, 192, 192, 128, 192]);
         let [(op, extents), ..] = products([8, 32, 32, 96], 96, 3, 1);
         let tile = |form, columns| Tile::new(form, &op, &extents, columns);
         let parts = |form, columns| (tile(form, columns).part_rows(), tile(form, columns).parts(700));
