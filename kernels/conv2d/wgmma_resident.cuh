@@ -70,7 +70,7 @@ __device__ __forceinline__ void wgmma_resident(const typename Product::Params& p
     }
     make_ring(shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     __syncthreads();
-    wgmma_tiles<Product, 1>(p, shared, 0);
+    wgmma_tiles<Product, 1>(p, shared, 0, [](const Product&) {});
 }
 
 template <uint32_t COLUMNS>

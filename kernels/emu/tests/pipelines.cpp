@@ -59,6 +59,19 @@ void rings() {
             }
         });
     }
+    const auto in_place = [] {
+        CopyTest test = lines("changed_in_place", 5, 32);
+        test.params.items = 5;
+        test.maps[1] = test.maps[0];
+        test.of_y[1] = true;
+        test.y.resize(5 * 32);
+        return test;
+    };
+    each_seed(in_place, [](const CopyTest& test) {
+        for (uint32_t i = 0; i < 5 * 32; ++i) {
+            CHECK(test.y[i] == line_of(i / 32, i % 32) + float(i % 32), "changed in place: %u: %g", i, test.y[i]);
+        }
+    });
     for (const uint32_t blocks : {2u, 4u}) {
         const uint32_t steps = 11;
         const auto make = [&] {

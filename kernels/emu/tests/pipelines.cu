@@ -261,6 +261,37 @@ __device__ void dependent_launch(const TestParams& p) {
 }
 RIR_KERNEL(test_dependent_launch, TestParams, 64, dependent_launch)
 
+// CUDA C++ Programming Guide, "Using TMA to transfer multi-dimensional arrays": a stage comes, is changed in its place
+// and goes out, and then the next one comes.
+__device__ void changed_in_place(const CopyParams& p) {
+    RIR_SHARED_DYNAMIC(Ring<1>, shared);
+    float* values = shared.stages[0][0];
+    if (threadIdx.x == 0) {
+        ptx::barrier_init(shared.full[0], blockDim.x);
+        ptx::fence_async_shared();
+    }
+    __syncthreads();
+    for (unsigned step = 0; step < p.items; ++step) {
+        if (threadIdx.x == 0) {
+            ptx::load_box(values, p.maps[0], shared.full[0], 0, int32_t(step), 0);
+            ptx::barrier_arrive_and_expect(shared.full[0], sizeof shared.stages[0]);
+        } else {
+            ptx::barrier_arrive(shared.full[0]);
+        }
+        ptx::barrier_wait(shared.full[0], step % 2);
+        values[threadIdx.x] += float(threadIdx.x);
+        ptx::fence_async_shared();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            ptx::store_box(p.maps[1], values, 0, int32_t(step));
+            ptx::store_commit();
+            ptx::store_wait_read<0>();
+        }
+        __syncthreads();
+    }
+}
+RIR_KERNEL(test_changed_in_place, CopyParams, 32, changed_in_place)
+
 // A thread copies out what it alone has written: its fence is enough. All threads end groups and wait for them.
 struct alignas(1024) OneLine {
     float values[32];
