@@ -42,7 +42,14 @@ elif command == "bench":
     if wrong == "hang":
         time.sleep(600)
     row = {"name": "conv2d/n2", "layer": "group1.block1.layer1", "direction": "forward", "median_us": 10.0}
-    rows = [row] if sys.argv[2] == "layers" else [{"name": "step", "median_us": 8000.0}]
+    usual = row | {"node": "n", "kernels": "mma", "usual": True, "wins": False, "median_us": 15.0}
+    faster = usual | {"kernels": "wgmma-halo", "columns": 96, "usual": False, "wins": True, "median_us": 10.0}
+    rows = {"layers": [row], "tune": [usual, faster]}.get(sys.argv[2], [{"name": "step", "median_us": 8000.0}])
+    if sys.argv[2] == "tune" and "--store" in sys.argv:
+        os.makedirs(os.path.dirname(after("--store")), exist_ok=True)
+        open(after("--store"), "w").close()
+    elif "--choices" in sys.argv and after("--choices") != "none":
+        rows[0]["choices"] = os.path.basename(after("--choices"))
     json.dump({"benchmark": sys.argv[2], "rows": rows, "not_run": ["conv2d/n9"]}, open(after("--output"), "w"))
 elif command == "train" and wrong == "train":
     sys.exit("error: it broke")
@@ -202,15 +209,27 @@ class OnACard(Case):
         runs = self.stage("sanitize", "cuda")["results"]["runs"]
         self.assertEqual({run["tool"] for run in runs}, set(stage_sanitize.TOOLS))
         self.assertTrue(all(run["passed"] and run["summary"] == "ERROR SUMMARY: 0 errors" for run in runs))
+        tuned = self.stage("tune", "cuda")["results"]["tune"]
+        self.assertEqual([entry["batch"] for entry in tuned], [500, 128, 1024, 528])
         kernels = self.stage("kernels", "cuda")["results"]
+        # What was tuned is taken from then on.
+        self.assertEqual(kernels["layers"][0]["ours"]["rows"][0]["choices"], "made-up-1-0123456789ab.toml")
         self.assertEqual([entry["batch"] for entry in kernels["layers"]], [500, 500, 528, 528])
         self.assertEqual(kernels["layers"][0]["card"][0]["temperature.gpu"], "50")
         step = self.stage("step", "cuda")["results"]["step"]
         self.assertEqual({entry["batch"] for entry in step}, {128, 500, 528, 1024})
         self.assertEqual(self.stage("train", "cuda")["results"]["runs"][0]["curve"][0]["epoch"], 1)
+        # Also by a later call.
+        self.assertEqual(self.run_stages("kernels").returncode, 0)
+        later = self.stage("kernels", "cuda")["results"]["layers"][0]["ours"]["rows"][0]
+        self.assertEqual(later["choices"], "made-up-1-0123456789ab.toml")
         # A finished run is not begun again, and is still told.
         self.assertEqual(self.run_stages("train", pretend="train").returncode, 0)
         self.assertEqual(len(self.stage("train", "cuda")["results"]["runs"]), 1)
+
+    def test_nothing_is_taken_that_was_not_tuned_here(self):
+        self.assertEqual(self.run_stages("kernels").returncode, 0)
+        self.assertNotIn("choices", self.stage("kernels", "cuda")["results"]["layers"][0]["ours"]["rows"][0])
 
     def test_wrong_losses_and_bits_fail(self):
         for pretend, names in (
@@ -241,7 +260,7 @@ class Stale(Case):
         results.write(os.path.join(self.path("out"), name), result)
 
     def test_lists_what_is_missing_and_what_is_of_other_kernels(self):
-        for stage in ("test", "sanitize", "step", "train"):
+        for stage in ("test", "sanitize", "tune", "step", "train"):
             self.write(stage, kernels_hash="0123456789abcdef")
         self.write("step", kernels_hash="fedc", date="2026-01-03T00:00:00+00:00")
         # An older result of the right kernels does not help, nor does a rehearsal.
@@ -307,6 +326,10 @@ class Report(Case):
         entry = {"batch": 500, "ours": {"rows": equal}, "torch": {"rows": [theirs]}}
         rung = {"name": "n1", "median_us": 5.0, "kernels": "naive"}
         self.add("kernels", {"layers": [entry], "ladder": {"rows": [rung]}})
+        usual = ours | {"node": "n", "kernels": "mma", "usual": True, "wins": False, "median_us": 150.0}
+        faster = usual | {"kernels": "wgmma-halo", "columns": 96, "usual": False, "wins": True, "median_us": 100.0}
+        other = usual | {"node": "m", "wins": True, "direction": "weight_grad", "splits": 8}
+        self.add("tune", {"tune": [{"batch": 500, "ours": {"rows": [usual, faster, other]}}]})
         self.add("test", {"check": {"passed": 9, "cases": 10}}, failed=[{"name": "check"}], not_run=["resume"])
         text = self.rewritten()
         # 500 images in the median of 9 and 11 ms (of the rates), beside the faster form.
@@ -314,6 +337,9 @@ class Report(Case):
         self.assertIn("| `b` | forward | 100.0 | 612 | 150.0 | 1.50 | 62 |", text)
         self.assertNotIn("| `c` |", text)
         self.assertIn("| fused | 8.00 | 2.00 |", text)
+        self.assertIn("| `b` | forward | `wgmma-halo`, 96 columns | 100.0 | `mma` | 150.0 | 1.50 | 62 |", text)
+        self.assertIn("| `b` | weight grad | `mma`, 8 parts | 150.0 | `mma`, 8 parts | 150.0 | 1.00 | 62 |", text)
+        self.assertIn("1 of 2 convolutions faster by another kernel", text)
         self.assertIn("| `n1` | `naive` | 5.0 | – | – |", text)
         self.assertIn("9 of 10 rows; 1 failed, 1 not run", text)
         self.assertIn("(benches/results/step-made-up-1-2026-01-02.json)", text)

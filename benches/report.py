@@ -95,6 +95,12 @@ def sanitize_details(found):
     return f"{sum(run['passed'] for run in runs)} of {len(runs)} runs clean" if runs else ""
 
 
+def tune_details(found):
+    pairs = [pair for entry in found.get("tune", []) for pair in engine.winners(entry.get("ours"))]
+    others = sum(not winner["usual"] for winner, _ in pairs)
+    return f"{others} of {len(pairs)} convolutions faster by another kernel than unmeasured" if pairs else ""
+
+
 def train_details(found):
     parts = []
     for run in found.get("runs", []):
@@ -109,7 +115,7 @@ def train_details(found):
     return ", ".join(parts)
 
 
-DETAILS = {"test": test_details, "sanitize": sanitize_details, "train": train_details}
+DETAILS = {"test": test_details, "sanitize": sanitize_details, "tune": tune_details, "train": train_details}
 
 
 def step(found):
@@ -186,6 +192,29 @@ def layer_keys(ours, theirs):
     return []
 
 
+def choices(found):
+    """The kernel that is the fastest for each convolution, beside the one that runs unmeasured."""
+    entries = found["tune"][1]["results"].get("tune", []) if "tune" in found else []
+    pairs = engine.winners(entries[0].get("ours")) if entries else []
+    if not pairs:
+        return nothing("tune")
+    rows = []
+    for winner, usual in pairs:
+        cells = [choice(winner), number(winner["median_us"], ".1f"), choice(usual), number(usual["median_us"], ".1f")]
+        share = number(None if winner.get("share") is None else 100 * winner["share"], ".0f")
+        name, direction = winner["layer"], (winner.get("direction") or "").replace("_", " ")
+        rows.append([f"`{name}`", direction, *cells, number(usual["median_us"] / winner["median_us"], ".2f"), share])
+    header = ["convolution", "pass", "fastest", "µs", "unmeasured", "µs", "unmeasured / fastest", "% of the limit"]
+    note = f"Batch {entries[0]['batch']}, caches warm. "
+    return table(header, rows) + "\n" + note + source(found, "tune")
+
+
+def choice(row):
+    """`mma`, 96 columns, 8 parts."""
+    parts = [f"{row[key]} {word}" for key, word in (("columns", "columns"), ("splits", "parts")) if row.get(key)]
+    return ", ".join([f"`{row['kernels']}`", *parts])
+
+
 def ladder(found):
     """The rungs of the convolution's ladder."""
     bench = found["kernels"][1]["results"].get("ladder") if "kernels" in found else None
@@ -213,7 +242,9 @@ def fusion(found):
     return table(["step", "ms", "GiB read and written at least"], rows) + "\n" + source(found, "step")
 
 
-BLOCKS = {"stages": stages, "step": step, "layers": layers, "ladder": ladder, "fusion": fusion}
+BLOCKS = {
+    "stages": stages, "step": step, "layers": layers, "choices": choices, "ladder": ladder, "fusion": fusion,
+}
 
 
 # -------------------------------------------------------------------------------------------------------- main

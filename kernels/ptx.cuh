@@ -38,11 +38,12 @@ __device__ __forceinline__ unsigned lane_id() {
 #endif
 }
 
-// ld.global.nc: 16 bytes that no thread writes during the launch and that are read once, kept out of L1.
+// ld.global, 16 bytes that are read once, kept out of L1. Not by .nc, which would promise that nobody has written them
+// since this launch began: the launch before may have (ptx_launch.cuh).
 __device__ __forceinline__ uint4 load_streaming(const uint4* global) {
 #if defined(__CUDACC__)
     uint4 value;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
                  : "l"(__cvta_generic_to_global(global)));
     return value;

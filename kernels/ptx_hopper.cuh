@@ -369,24 +369,4 @@ __device__ __forceinline__ void cluster_wait() {
 #endif
 }
 
-// -- Kernels that follow each other. --
-
-// griddepcontrol.wait: until the launches before this one have ended, and what they wrote is seen. Only after it may
-// anything of theirs be read, or anything that they read be written.
-__device__ __forceinline__ void wait_for_launch_before() {
-#if defined(__CUDACC__)
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#else
-    rir::emu::wait_for_launch_before();
-#endif
-}
-// griddepcontrol.launch_dependents: the next launch may begin, once every block has said so or ended.
-__device__ __forceinline__ void let_next_launch_begin() {
-#if defined(__CUDACC__)
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#else
-    rir::emu::let_next_launch_begin();
-#endif
-}
-
 }  // namespace ptx

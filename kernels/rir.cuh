@@ -13,7 +13,8 @@
 // to 8 bytes by a named field, so that both compilers lay it out alike.
 //
 // Invariants of every kernel: no float atomics; whatever order its sums have, it depends on the shapes alone; it reads
-// and writes no byte outside of the tensors that its launch lists.
+// and writes no byte outside of the tensors that its launch lists. That it touches none before the launches before it
+// have ended, the export sees to (ptx_launch.cuh).
 #pragma once
 
 #include <cstdint>
@@ -24,11 +25,13 @@
 
 #define RIR_KERNEL(name, Params, max_threads, ...)                                                          \
     extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Params params) { \
+        ::ptx::begin_launch();                                                                              \
         __VA_ARGS__(params);                                                                                \
     }
 // That a multiprocessor need hold one block only. Without this word ptxas may spill a register or two to fit one more.
 #define RIR_KERNEL_ALONE(name, Params, max_threads, ...)                                                       \
     extern "C" __global__ void __launch_bounds__(max_threads, 1) name(const __grid_constant__ Params params) { \
+        ::ptx::begin_launch();                                                                                 \
         __VA_ARGS__(params);                                                                                   \
     }
 
@@ -36,6 +39,7 @@
 #define RIR_KERNEL_CLUSTER(name, Params, max_threads, cluster, ...)                              \
     extern "C" __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(max_threads, 1) \
         name(const __grid_constant__ Params params) {                                            \
+        ::ptx::begin_launch();                                                                   \
         __VA_ARGS__(params);                                                                     \
     }
 
@@ -50,6 +54,8 @@
 #include "emu/cuda.hpp"
 
 #endif
+
+#include "ptx_launch.cuh"
 
 using bf16 = __nv_bfloat16;
 

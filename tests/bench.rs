@@ -88,7 +88,8 @@ fn report(findings: bench::report::Findings) -> Report {
 
 #[test]
 fn a_wrong_result_has_no_time_and_fails_the_command() {
-    let bench = Bench { factory: &wrong, kernels: None, settings: QUICK, rates: None, watch: &|_| () };
+    let bench =
+        Bench { factory: &wrong, apart: None, kernels: None, settings: QUICK, rates: None, watch: &|_| () };
     let operations = ["conv2d/", "conv2d_data_grad", "two_stream_update", "softmax_cross_entropy"];
     for operation in operations {
         let findings = ops(&bench, &network(), Some(operation)).unwrap();
@@ -114,7 +115,8 @@ fn a_large_convolution_is_compared_by_samples() {
     let large = Network { batch: 64, image: [64, 64, 3], ..network() };
     let wide = common::networks::network(Family::Rir, &[32, 32]);
     let large = Network { description: wide, ..large };
-    let bench = |factory| Bench { factory, kernels: None, settings: QUICK, rates: None, watch: &|_| () };
+    let bench =
+        |factory| Bench { factory, apart: None, kernels: None, settings: QUICK, rates: None, watch: &|_| () };
     let first = Some("conv2d_weight_grad/group1.block1.layer2");
     let findings = ops(&bench(&cpu), &large, first).unwrap();
     assert!(findings.failed.is_empty() && findings.rows.len() == 1, "{:?}", findings.failed);
@@ -125,7 +127,7 @@ fn a_large_convolution_is_compared_by_samples() {
 #[test]
 fn what_there_is_no_time_for_is_named() {
     let settings = Settings { deadline: Some(Instant::now()), ..QUICK };
-    let bench = Bench { factory: &cpu, kernels: None, settings, rates: None, watch: &|_| () };
+    let bench = Bench { factory: &cpu, apart: None, kernels: None, settings, rates: None, watch: &|_| () };
     let sites = network().sites().unwrap().len();
     let findings = ops(&bench, &network(), None).unwrap();
     assert_eq!((findings.rows.len(), findings.not_run.len()), (0, sites));
@@ -138,7 +140,8 @@ fn what_there_is_no_time_for_is_named() {
 
 #[test]
 fn every_layer_has_its_directions() {
-    let bench = Bench { factory: &cpu, kernels: None, settings: QUICK, rates: None, watch: &|_| () };
+    let bench =
+        Bench { factory: &cpu, apart: None, kernels: None, settings: QUICK, rates: None, watch: &|_| () };
     let rows = layers(&bench, &network(), None).unwrap().rows;
     let of = |layer: &str| {
         let own = rows.iter().filter(|row| row["layer"] == layer);

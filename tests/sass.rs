@@ -1,5 +1,5 @@
-//! What nvcc made of the innermost loops on tensor cores, read from the machine code: how many instructions a step issues
-//! for its products, and how many beside them.
+//! What nvcc made of the kernels, read from the machine code: that each waits for the launches before it, and of the
+//! innermost loops on tensor cores, how many instructions a step issues for its products, and how many beside them.
 //!
 //! A warp scheduler issues one instruction a cycle, of whatever kind, so what addresses cost in a step is what the
 //! products wait for. On Hopper, that products of whole warp groups run one behind the other, fed by bulk copies.
@@ -235,6 +235,61 @@ fn the_innermost_loop_is_found() {
     assert_eq!(group_products("conv2d_wgmma_persistent_96_span32_bf16", 96), 12);
     assert_eq!(group_products("conv2d_data_grad_wgmma_halo_192_bf16", 192), 6);
     assert_eq!(group_products("conv2d_weight_grad_wgmma_96_span32_bf16", 96), 4);
+}
+
+/// Whether it reads or writes global memory, or starts a copy that does.
+fn touches_global_memory(opcode: &str) -> bool {
+    let kinds = ["LDG", "STG", "ATOM", "RED", "UTMA", "UBLK"];
+    ["LD", "ST"].contains(&opcode) || kinds.iter().any(|kind| opcode.starts_with(kind))
+}
+
+/// What is wrong with how a kernel begins: `griddepcontrol.launch_dependents` (PREEXIT), then `griddepcontrol.wait`
+/// (ACQBULK), by every thread, before anything of global memory is touched.
+fn wrong_beginning(code: &[Instruction]) -> Option<String> {
+    let place = |opcode: &str| code.iter().position(|instruction| instruction.opcode() == opcode);
+    let (Some(lets), Some(waits)) = (place("PREEXIT"), place("ACQBULK")) else {
+        return Some("does not let the next launch begin, or does not wait for the one before".into());
+    };
+    let early = code[..waits].iter().find(|instruction| {
+        let leaves = ["BRA", "EXIT", "CALL", "RET"].contains(&instruction.opcode());
+        leaves || touches_global_memory(instruction.opcode())
+    });
+    match early {
+        Some(instruction) => Some(format!("before it waits: {}", instruction.text)),
+        None if lets > waits => Some("waits first".into()),
+        None => code[waits].text.starts_with('@').then(|| "not every thread waits".into()),
+    }
+}
+
+#[test]
+#[cfg_attr(not(rir_cuobjdump), ignore = "there is no cuobjdump beside nvcc")]
+fn every_kernel_waits_for_the_launches_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let overlaps = |image: &&Image| image.architecture.capability >= (9, 0) && !image.architecture.ptx;
+    let mut wrong = Vec::new();
+    for image in images().all.iter().filter(overlaps) {
+        for (kernel, code) in read(&listing(image, folder.path())) {
+            wrong.extend(
+                wrong_beginning(&code).map(|what| format!("{kernel} on {}: {what}", image.architecture)),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_wrong_beginning_is_found() {
+    let found = |lines: &[&str]| {
+        let code = lines.iter().zip(0..).map(|(text, address)| Instruction { address, text: (*text).into() });
+        wrong_beginning(&code.collect::<Vec<_>>())
+    };
+    assert_eq!(found(&["PREEXIT", "S2R R0, SR_TID.X", "ACQBULK", "LDG.E R2, desc[UR4][R2.64]"]), None);
+    let early = found(&["PREEXIT", "UTMALDG.2D [UR8], [UR4]", "ACQBULK"]).unwrap();
+    assert!(early.contains("UTMALDG"), "{early}");
+    assert!(found(&["PREEXIT", "@P0 EXIT", "ACQBULK"]).unwrap().contains("@P0 EXIT"));
+    assert!(found(&["ACQBULK", "PREEXIT", "EXIT"]).unwrap().contains("waits first"));
+    assert!(found(&["PREEXIT", "@P0 ACQBULK", "EXIT"]).unwrap().contains("not every thread"));
+    assert!(found(&["PREEXIT", "EXIT"]).unwrap().contains("does not wait"));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Training runs of a tiny network: interrupted, killed, resumed, repeated, started from weights, and refused.
 
 #[cfg(rir_emu)]
+#[path = "training/choices.rs"]
+mod choices;
+#[cfg(rir_emu)]
 #[path = "training/emulated.rs"]
 mod emulated;
 #[path = "training/kill.rs"]

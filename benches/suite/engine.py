@@ -11,6 +11,7 @@ class Engine:
 
     def __init__(self, binary, device):
         self.binary, self.device = binary, device
+        self.choices = "none"  # of kernels: a file, or none; never what happens to lie in the user's cache
 
     def identity(self):
         """The build and what it can run on: `commit`, `kernels_hash`, `cuda` (cards or None), `cuda_error`, `emulator`.
@@ -44,8 +45,13 @@ class Engine:
 
     def train(self, folder, options, device=None):
         """A run in a new folder."""
-        command = [self.binary, "train", "--device", device or self.device, "--output", folder, "--quiet", "--json"]
-        return [*command, *options]
+        device = device or self.device
+        command = [self.binary, "train", "--device", device, "--output", folder, "--quiet", "--json"]
+        return [*command, *self.chosen(device), *options]
+
+    def chosen(self, device):
+        """Which kernels a card takes; a resumed run takes those that it has recorded."""
+        return ["--choices", self.choices] if device == "cuda" else []
 
     def resume(self, folder, options=()):
         """The run in that folder, continued."""
@@ -55,8 +61,14 @@ class Engine:
         """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts instead."""
         command = [self.binary, "bench", what, *([subject] if subject else []), "--device", self.device]
         command += ["--batch", str(batch)] if batch else []
-        command += options
+        command += [*options, *self.chosen(self.device)]
         command += ["--counters"] if self.device == "emu" else ["--precision", "bf16"]
+        return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output]
+
+    def tune(self, model, batch, store, output, seconds, options=()):
+        """Measures every choice of kernels for a training step, and adds the fastest to a file."""
+        command = [self.binary, "bench", "tune", model, "--device", self.device, "--batch", str(batch), *options]
+        command += ["--store", store, "--precision", "bf16"] if self.device == "cuda" else []
         return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output]
 
 
@@ -118,7 +130,8 @@ def checked(done):
 
 # A bench's file holds `rows`, and `not_run`: names of what did not fit its limit. Of a row the suite reads `name`,
 # `median_us` (none where it failed), `tflop_s`, `share` (of the limit, 0 to 1), `kernels`; of a convolution's `layer`,
-# the first that has it, and `direction`; of fusion's `bytes`. A whole step is the row named `step`.
+# the first that has it, and `direction`; of fusion's `bytes`. A whole step is the row named `step`. Tuning has a row for
+# each candidate: `usual` runs unmeasured, `wins` is the fastest; also `columns` and `splits`.
 
 
 def rows(bench):
@@ -134,6 +147,13 @@ def step_time(bench):
 def convolution_times(bench):
     """(layer, forward | data_grad | weight_grad) -> row."""
     return {(row["layer"], row["direction"]): row for row in rows(bench) if row.get("direction")}
+
+
+def winners(bench):
+    """(the fastest candidate, the usual one) of every convolution that was tuned."""
+    candidates = rows(bench)
+    usual = {row["node"]: row for row in candidates if row["usual"]}
+    return [(row, usual[row["node"]]) for row in candidates if row["wins"] and row["node"] in usual]
 
 
 def not_run(bench):

@@ -4,14 +4,24 @@ import glob
 import json
 import os
 
-STAGES = ("test", "sanitize", "kernels", "step", "train")
+STAGES = ("test", "sanitize", "tune", "kernels", "step", "train")
 KEYS = ("stage", "date", "card", "device", "kernels_hash", "results", "not_run", "failed")
 
 
 def file_name(stage, card, date):
     """`step-h100-80gb-hbm3-2026-11-24.json`; `date` is ISO, of which the day counts."""
+    return "-".join([stage, *words_of(card), date[:10]]) + ".json"
+
+
+def choices_name(card, kernels_hash):
+    """`h100-80gb-hbm3-0123456789ab.toml`."""
+    return "-".join([*words_of(card), short(kernels_hash)]) + ".toml"
+
+
+def words_of(card):
+    """A card's name as file names have it."""
     words = "".join(c if c.isalnum() else " " for c in card.lower()).split()
-    return "-".join([stage, *[word for word in words if word != "nvidia"], date[:10]]) + ".json"
+    return [word for word in words if word != "nvidia"]
 
 
 def write(path, result):

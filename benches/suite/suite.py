@@ -21,6 +21,7 @@ import stage_sanitize  # noqa: E402
 import stage_step  # noqa: E402
 import stage_test  # noqa: E402
 import stage_train  # noqa: E402
+import stage_tune  # noqa: E402
 from engine import Engine  # noqa: E402
 from peers import Peers  # noqa: E402
 from work import Work, now, own_command  # noqa: E402
@@ -29,6 +30,7 @@ from work import Work, now, own_command  # noqa: E402
 STAGES = {
     "test": (stage_test.run, 3),
     "sanitize": (stage_sanitize.run, 3),
+    "tune": (stage_tune.run, 5),
     "kernels": (stage_kernels.run, 5),
     "step": (stage_step.run, 8),
     "train": (stage_train.run, 5),
@@ -41,6 +43,7 @@ usage: benches/gpu-suite.sh [STAGE...] [OPTION...]
 stages (default: all; they run in this order, and one that fails does not end the rest)
   test        the table of operations; training in f32 and bf16 beside the CPU's; the same bits twice and after a resume
   sanitize    compute-sanitizer's four tools over rows of the table and two steps of training
+  tune        which kernels are the fastest for every convolution; the stages after it, in later calls too, take them
   kernels     every kernel beside its limit, the ladder, and every convolution beside cuDNN's through PyTorch
   step        the training step beside PyTorch's (eager, CUDA graphs, compiled) and JAX's, by turns, at four batches
   train       rir-18-wide with a short recipe, then with the paper's where --data is given; goes on when called again
@@ -66,7 +69,7 @@ commit and the hash of its kernels. To make the program small enough to send:
 class Suite:
     """What every stage is given."""
 
-    def __init__(self, args, folder):
+    def __init__(self, args, folder, head):
         device = "emu" if args.device == "emu" else "cuda"
         self.engine = Engine(args.binary, device)
         self.scale = scale.of(device, folder)
@@ -74,6 +77,13 @@ class Suite:
         pythons["jax"] = os.environ.get("JAX_PYTHON", pythons["torch"])
         self.peers = Peers(pythons, device, self.scale)
         self.data, self.output = args.data, args.output
+        self.choices = os.path.join(args.output, "choices", results.choices_name(head["card"], head["kernels_hash"]))
+        self.take_choices()
+
+    def take_choices(self):
+        """Has the commands from here on take the kernels that were found to be the fastest, where some were."""
+        if self.engine.device == "cuda" and os.path.isfile(self.choices):
+            self.engine.choices = self.choices
 
 
 class Parser(argparse.ArgumentParser):
@@ -190,7 +200,7 @@ def main():
             # A rehearsed run that is called again reads its images again.
             folder = os.path.join(args.output, "inputs")
             os.makedirs(folder, exist_ok=True)
-        suite = Suite(args, folder)
+        suite = Suite(args, folder, head)
         for i, stage in enumerate(asked):
             weights = [STAGES[later][1] for later in asked[i:]]
             share = (end - time.monotonic()) * weights[0] / sum(weights)

@@ -1,6 +1,7 @@
 //! One case: its outputs against the definition, then its time.
 
 use super::{Bench, Settings, Spread};
+use crate::check::reference::Tensor;
 use crate::check::{Case, Checked, Prepared};
 use crate::device::Pace;
 use crate::device::cuda::launch::Launch;
@@ -40,16 +41,21 @@ const PERIOD: usize = 1_048_583;
 pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Measured> {
     let case = &Case { kernels: bench.kernels.or(case.kernels), ..case.clone() };
     let (mut prepared, checked) = run(bench, case)?;
-    let settings = &bench.settings;
+    let (warm, pace) = warm(&mut prepared, &bench.settings, &case.name())?;
+    let cold = Pace { samples: pace.samples.min(MOST_FIGURES / 4), runs: 1, cold: true };
+    let cold = Spread::of(&prepared.time(cold)?, 1);
+    Ok(Measured { checked, warm, cold, kernels: prepared.launches().into_iter().map(|l| l.kernel).collect() })
+}
+
+/// Times a case as it is, warm; and how it was timed.
+pub(super) fn warm(prepared: &mut Prepared, settings: &Settings, name: &str) -> Result<(Spread, Pace)> {
     prepared.time(Pace { samples: 1, runs: settings.warmup.clamp(1, MOST_RUNS), cold: false })?;
     let once = prepared.time(Pace { samples: 3, runs: 1, cold: false })?;
     let once = Spread::of(&once, 1).map_or(LEAST_FIGURE, |spread| spread.seconds());
     let pace = pace(settings, once);
-    let warm = Spread::of(&prepared.time(pace)?, pace.runs)
-        .ok_or_else(|| Error::device(format!("{} gave no time", case.name())))?;
-    let cold = Pace { samples: pace.samples.min(MOST_FIGURES / 4), runs: 1, cold: true };
-    let cold = Spread::of(&prepared.time(cold)?, 1);
-    Ok(Measured { checked, warm, cold, kernels: prepared.launches().into_iter().map(|l| l.kernel).collect() })
+    let spread = Spread::of(&prepared.time(pace)?, pace.runs)
+        .ok_or_else(|| Error::device(format!("{name} gave no time")))?;
+    Ok((spread, pace))
 }
 
 /// Runs a case once, for a profiler, and gives its launches. The run is checked afterwards.
@@ -64,16 +70,27 @@ pub fn once(bench: &Bench<'_>, case: &Case) -> Result<(Vec<Launch>, Checked)> {
 
 /// The first run, from memory full of NaN, checked.
 fn run(bench: &Bench<'_>, case: &Case) -> Result<(Prepared, Checked)> {
-    let inputs: Vec<_> = (0..case.inputs.len()).map(|i| case.repeated_input(i, PERIOD)).collect();
+    let inputs = inputs(case);
     let mut prepared = Prepared::new(case, &inputs, bench.factory)?;
     prepared.run()?;
-    let checked = prepared.check(case, &inputs)?;
-    // Not a number is within no limit.
-    if checked.error <= checked.limit {
-        return Ok((prepared, checked));
-    }
+    let checked = right(prepared.check(case, &inputs)?, "")?;
+    Ok((prepared, checked))
+}
+
+/// Random numbers for a case.
+pub(super) fn inputs(case: &Case) -> Vec<Tensor> {
+    (0..case.inputs.len()).map(|i| case.repeated_input(i, PERIOD)).collect()
+}
+
+/// # Errors
+/// If the result is not within its limit; `of` says of what, beside the definition.
+pub(super) fn right(checked: Checked, of: &str) -> Result<Checked> {
     let Checked { error, limit, .. } = checked;
-    Err(Error::device(format!("a wrong result: its error is {error:.1e}, the limit {limit:.1e}")))
+    // Not a number is within no limit.
+    if error <= limit {
+        return Ok(checked);
+    }
+    Err(Error::device(format!("a wrong result: its error{of} is {error:.1e}, the limit {limit:.1e}")))
 }
 
 /// So many figures, of so many runs, that they take the time of a case, where a run takes `once` seconds.

@@ -8,6 +8,7 @@
 //! - [`roofline`] puts the two together.
 //! - [`step`] and [`fusion`] time whole training steps; [`ladder`] one operation in all its forms.
 //! - [`predict`] says what the convolutions should take, by arithmetic alone.
+//! - [`tune`] times every kernel that could run a convolution, and picks the fastest.
 //! - [`counters`] counts on the emulator what cannot be timed there.
 //! - [`report`] is what a run leaves, as JSON and as a table; [`plot`] draws it.
 //!
@@ -27,6 +28,7 @@ pub mod roofline;
 pub mod spread;
 pub mod step;
 mod tables;
+pub mod tune;
 
 use std::time::{Duration, Instant};
 
@@ -75,6 +77,8 @@ impl Settings {
 pub struct Bench<'a> {
     /// Makes the devices.
     pub factory: Factory<'a>,
+    /// Makes those whose launches wait for each other, where launches of the others overlap.
+    pub apart: Option<Factory<'a>>,
     /// The form of CUDA kernels; `None`: the fastest.
     pub kernels: Option<Kernels>,
     /// How long.

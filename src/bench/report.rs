@@ -1,5 +1,7 @@
 //! What a benchmark leaves: rows, as JSON for programs, and text for people.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -8,12 +10,13 @@ use super::roofline::Limit;
 use super::{Bench, Measured, Network, Rates, Site, Spread, tables};
 use crate::device::cuda::driver::Properties;
 use crate::error::{Error, Result};
+use crate::ops::Op;
 use crate::version::{COMMIT, KERNELS_HASH};
 
 /// A benchmark's record.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// `ops`, `layers`, `step`, `ladder` or `fusion`.
+    /// `ops`, `layers`, `step`, `ladder`, `fusion` or `tune`.
     pub benchmark: &'static str,
     /// The command that repeats it.
     pub command: String,
@@ -33,6 +36,8 @@ pub struct Report {
     pub precision: String,
     /// What the machine can do, where times are held to it.
     pub rates: Option<Rates>,
+    /// The file of choices that kernels are chosen by, where they are.
+    pub choices: Option<PathBuf>,
     /// What was found.
     #[serde(flatten)]
     pub findings: Findings,
@@ -59,6 +64,7 @@ impl Report {
             batch: network.batch,
             precision: network.precision.to_string(),
             rates,
+            choices: None,
             findings,
         }
     }
@@ -120,6 +126,16 @@ impl Findings {
 /// Never for the rows of this module.
 pub fn value(row: &impl Serialize) -> Result<Value> {
     serde_json::to_value(row).map_err(|e| Error::device(format!("a row is no JSON: {e}")))
+}
+
+/// `forward`, `data_grad` or `weight_grad`, of a convolution.
+pub(super) fn direction(op: &Op) -> Option<&'static str> {
+    match op {
+        Op::Conv2d(_) => Some("forward"),
+        Op::Conv2dDataGrad(_) => Some("data_grad"),
+        Op::Conv2dWeightGrad(_) => Some("weight_grad"),
+        _ => None,
+    }
 }
 
 /// One case.
@@ -191,12 +207,7 @@ impl Row {
             name: case.name(),
             operation,
             layer: layers.first().cloned().unwrap_or_default(),
-            direction: match operation {
-                "conv2d" => Some("forward"),
-                "conv2d_data_grad" => Some("data_grad"),
-                "conv2d_weight_grad" => Some("weight_grad"),
-                _ => None,
-            },
+            direction: direction(&case.op),
             count: layers.len(),
             inputs: case.inputs.iter().map(|input| input.shape.0.clone()).collect(),
             flops: cost.flops,

@@ -25,6 +25,8 @@ pub struct Step {
     pub images_per_s: f64,
     /// Of the plan alone, by the card's clock: without drawing the batch, and without the host.
     pub plan: Option<Spread>,
+    /// Of a step whose launches wait for each other, where they overlap otherwise.
+    pub apart: Option<Spread>,
     /// Mean loss over the first batch, before the first step.
     pub loss: f64,
     /// Nodes of the plan.
@@ -119,6 +121,7 @@ pub fn time(bench: &Bench<'_>, network: &Network) -> Result<Step> {
         spread,
         images_per_s: network.batch as f64 / spread.seconds(),
         plan,
+        apart: None,
         loss,
         nodes: graph.nodes.len(),
         launches,
@@ -127,6 +130,21 @@ pub fn time(bench: &Bench<'_>, network: &Network) -> Result<Step> {
         workspace_bytes,
         state_bytes: 3 * parameters + running,
     })
+}
+
+/// As [`time`]; where launches overlap, also without that.
+fn time_both(bench: &Bench<'_>, network: &Network) -> Result<Step> {
+    let step = time(bench, network)?;
+    let Some(factory) = bench.apart else { return Ok(step) };
+    let apart = time(&Bench { factory, watch: bench.watch, ..*bench }, network)?;
+    // Nothing but the moments differs.
+    if apart.loss.to_bits() != step.loss.to_bits() {
+        let (overlapping, apart) = (step.loss, apart.loss);
+        return Err(Error::device(format!(
+            "a wrong result: the loss is {overlapping} where launches overlap, and {apart} where they do not"
+        )));
+    }
+    Ok(Step { apart: Some(apart.spread), ..step })
 }
 
 /// # Errors
@@ -213,7 +231,7 @@ pub fn step(bench: &Bench<'_>, network: &Network) -> Result<Findings> {
     let (bound_us, fused_bound_us) =
         (bound(network)?, bound(&Network { fusions: Fusions::ALL, ..network.clone() })?);
     (bench.watch)("step");
-    let timed = time(bench, network);
+    let timed = time_both(bench, network);
     let (mut rows, not_run) = measure_all(bench, &sites);
     rows.sort_by(|a, b| b.lost_us().total_cmp(&a.lost_us()));
     let sum = |row: &Row| row.count as f64 * row.timed.as_ref().map_or(0.0, |timed| timed.warm.median_us);

@@ -4,6 +4,7 @@ use super::fusion::Variant;
 use super::report::{Report, Row};
 use super::roofline::Limit;
 use super::step::Step;
+use super::tune::Candidate;
 use crate::error::Result;
 use crate::text::{Align, bytes as human, columns};
 
@@ -55,6 +56,9 @@ pub(super) fn report(report: &Report) -> String {
         text += &format!(
             "the roof: copy {copy} GB/s{driver}; {matrix}f32 multiply-adds {multiply_add} TFLOP/s\n"
         );
+    }
+    if let Some(choices) = &report.choices {
+        text += &format!("kernels by {}\n", choices.display());
     }
     text += &format!("\n{}", findings.table);
     if !findings.not_run.is_empty() {
@@ -159,6 +163,10 @@ fn whole(step: &Step, sum_us: f64, [bound, fused]: [Option<f64>; 2]) -> String {
             format!("{} of the step", part(fused)),
         ],
     ];
+    if let Some(apart) = step.apart {
+        let said = format!("{:.3} times the step", apart.median_us / spread.median_us);
+        lines.insert(1, vec!["without overlap".into(), format!("{} us", figures(apart.median_us)), said]);
+    }
     if let Some(plan) = step.plan {
         let said = format!("{} nodes, {} launches", step.nodes, step.launches);
         lines.insert(1, vec!["the plan alone".into(), format!("{} us", figures(plan.median_us)), said]);
@@ -166,6 +174,38 @@ fn whole(step: &Step, sum_us: f64, [bound, fused]: [Option<f64>; 2]) -> String {
     let memory = format!("{} of it the State", human(step.state_bytes as u64));
     lines.push(vec!["memory".into(), human((step.workspace_bytes + step.state_bytes) as u64), memory]);
     columns(&[Align::Left, Align::Right, Align::Left], &lines) + "\n"
+}
+
+/// Candidates, by convolution; of a rehearsal without times.
+pub(super) fn tune(rows: &[Candidate], rehearse: bool) -> String {
+    let mut lines =
+        vec![header(["convolution, and what could run it", "tile", "us", "TFLOP/s", "of it", "error", ""])];
+    for of_one in rows.chunk_by(|a, b| a.node == b.node) {
+        lines.push(vec![of_one[0].name.clone()]);
+        lines.extend(of_one.iter().map(|row| {
+            let mark = match row {
+                _ if row.failure.is_some() => "FAILED",
+                Candidate { wins: true, usual: true, .. } => "stays",
+                Candidate { wins: true, .. } => "wins",
+                Candidate { usual: true, .. } => "unmeasured",
+                _ => "",
+            };
+            vec![
+                format!("  {}", row.choice),
+                row.tile.map_or_else(String::new, |tile| tile.to_string()),
+                maybe(row.timed.map(|timed| timed.median_us)),
+                maybe(row.tflop_s),
+                percent(row.share),
+                row.error.map_or_else(|| "-".into(), |error| format!("{error:.0e}")),
+                mark.into(),
+            ]
+        }));
+    }
+    let sides =
+        [Align::Left, Align::Left, Align::Right, Align::Right, Align::Right, Align::Right, Align::Left];
+    let rehearsed = "a rehearsal: every candidate was checked, but this device has no clock: none is ranked, and no choice \
+                     is written\n";
+    columns(&sides, &lines) + if rehearse { rehearsed } else { "" }
 }
 
 /// Steps beside each other.

@@ -14,7 +14,9 @@ pub mod reference;
 mod run;
 
 pub use cases::Case;
-pub use run::{CaseResult, Checked, Factory, Prepared, Report, run_case, run_cases, run_cases_watched};
+pub use run::{
+    CaseResult, Checked, Factory, Outputs, Prepared, Report, run_case, run_cases, run_cases_watched,
+};
 
 use crate::device::cuda::Generation;
 use crate::ops::Op;

@@ -9,11 +9,13 @@ use serde::Serialize;
 use super::cases::{Case, Limit};
 use super::limits::{limit, relative_error};
 use super::reference::{Context, Tensor, evaluate, sampled};
-use crate::device::cuda::Kernels;
 use crate::device::cuda::launch::Launch;
+use crate::device::cuda::{Choice, Kernels, Table, choices};
 use crate::device::{Device, Pace, PlanId, StepInputs};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Placement, Precision, Region, Role, Segment, StateLayout, ValueId, lower, plan};
+use crate::graph::{
+    DType, Graph, Placement, Precision, Region, Role, Segment, Shape, StateLayout, ValueId, lower, plan,
+};
 use crate::ops::{Epilogue, Op};
 use crate::random::{Purpose, Stream};
 
@@ -190,18 +192,23 @@ impl Prepared {
     fn results(&mut self, case: &Case, inputs: &[Tensor]) -> Result<Got> {
         let Self { device, id, graph, kept } = self;
         let (device, id) = (device.as_mut(), *id);
-        let (in_ids, out_ids) = kept.split_at(inputs.len());
-        let changed = match case.op {
-            Op::UpdateRunning(_) => &in_ids[1..],
-            _ => &[],
-        };
+        let in_ids = &kept[..inputs.len()];
+        let changed = changed(case, in_ids);
         for (&v, input) in in_ids.iter().zip(inputs).filter(|(v, _)| !changed.contains(v)) {
             if read(device, id, v)? != input.data {
                 return Err(Error::device(format!("changed its input '{}'", graph.value(v).name)));
             }
         }
+        self.left(case)
+    }
+
+    /// What a run left.
+    fn left(&mut self, case: &Case) -> Result<Got> {
+        let Self { device, id, graph, kept } = self;
+        let (device, id) = (device.as_mut(), *id);
+        let (in_ids, out_ids) = kept.split_at(case.inputs.len());
         let mut got = Got { tensors: Vec::new(), roles: Vec::new() };
-        for &v in changed.iter().chain(out_ids) {
+        for &v in changed(case, in_ids).iter().chain(out_ids) {
             got.tensors.push(Tensor::new(graph.shape(v).clone(), read(device, id, v)?));
             got.roles.push(graph.value(v).role);
         }
@@ -225,6 +232,35 @@ impl Prepared {
         compare(case, inputs, &got)
     }
 
+    /// What may run in place of the kernels that do, which come first; none on a device without a choice.
+    pub fn candidates(&mut self) -> Vec<Choice> {
+        let (op, inputs, dtype) = asked(&self.graph);
+        let chooser = self.device.chooser();
+        chooser.map_or_else(Vec::new, |chooser| chooser.choices().candidates(op, &inputs, dtype))
+    }
+
+    /// Runs this choice of kernels from here on, and begins as [`Prepared::new`] does: from memory full of NaN, but for
+    /// the inputs.
+    ///
+    /// # Errors
+    /// If no kernel does it, or the device failed.
+    pub fn choose(&mut self, case: &Case, choice: Choice) -> Result<()> {
+        let (op, inputs, dtype) = asked(&self.graph);
+        let table = Table::from([(choices::key(op, &inputs, dtype), choice)]);
+        if let Some(chooser) = self.device.chooser() {
+            chooser.choose(table)?;
+        }
+        self.device.poison_all_but(self.id, &self.kept[..case.inputs.len()])
+    }
+
+    /// What the last run left.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn outputs(&mut self, case: &Case) -> Result<Outputs> {
+        self.left(case).map(Outputs)
+    }
+
     /// As [`Device::time`].
     ///
     /// # Errors
@@ -236,6 +272,55 @@ impl Prepared {
     /// As [`Device::launches`].
     pub fn launches(&self) -> Vec<Launch> {
         self.device.launches(self.id)
+    }
+}
+
+/// Inputs that the case's operation writes.
+fn changed<'a>(case: &Case, inputs: &'a [ValueId]) -> &'a [ValueId] {
+    if let Op::UpdateRunning(_) = case.op { &inputs[1..] } else { &[] }
+}
+
+/// The operation of a graph of one node, as kernels are chosen by it.
+fn asked(graph: &Graph) -> (&Op, Vec<&Shape>, DType) {
+    let node = &graph.nodes[0];
+    let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
+    let dtype = node.inputs.first().map_or(DType::F32, |&v| graph.value(v).dtype);
+    (&node.op, inputs, dtype)
+}
+
+/// What a run left, apart from the device.
+pub struct Outputs(Got);
+
+impl Outputs {
+    /// As [`Prepared::check`], without looking whether the inputs are as they were.
+    ///
+    /// # Errors
+    /// If there is an output that cannot be compared.
+    pub fn check(&self, case: &Case, inputs: &[Tensor]) -> Result<Checked> {
+        compare(case, inputs, &self.0)
+    }
+
+    /// How far a convolution's products, every element of them, are from those of another run, and how far two right ones
+    /// may be apart: each may be as far from the definition.
+    pub fn beside(&self, case: &Case, other: &Self) -> Checked {
+        let derived = |role: Role| role != Role::Activation && !matches!(case.op, Op::Conv2dWeightGrad(_));
+        let pairs = self.0.tensors.iter().zip(&other.0.tensors).zip(&self.0.roles);
+        let products = pairs.filter(|(_, role)| !derived(**role));
+        let errors = products.map(|((a, b), _)| relative_error(&a.data, &b.data));
+        // Not a number is further than any.
+        let error =
+            errors.fold(0.0, |most: f64, error| if most.is_nan() || error <= most { most } else { error });
+        let dtype = case.precision.dtype(self.0.roles[0]);
+        Checked { error, limit: 2.0 * limit(case.precision, dtype, case.limit), samples: None }
+    }
+
+    /// Whether every bit is that of another run.
+    pub fn is(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Tensor, &Tensor)| {
+            a.data.len() == b.data.len()
+                && a.data.iter().zip(&b.data).all(|(a, b)| a.to_bits() == b.to_bits())
+        };
+        self.0.tensors.iter().zip(&other.0.tensors).all(same)
     }
 }
 

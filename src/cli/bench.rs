@@ -1,6 +1,7 @@
 //! `rir bench`: what operations and whole training steps take, beside what the machine could do.
 
 mod open;
+mod tune;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,10 +17,12 @@ use rir::text::{Align, columns};
 use rir::train::parse_duration;
 
 use self::open::{Held, Maker};
+use self::tune::Tune;
+use super::choices::Source;
 use super::inspect::extents;
 use super::model::Model;
 use super::output::Output;
-use super::setup::{Fusion, Machine, at_least_one};
+use super::setup::{Fusion, Machine, Target, at_least_one};
 
 /// Measure operations and whole training steps: time, rates, and the part of what this machine could do
 #[derive(clap::Args)]
@@ -35,6 +38,7 @@ Examples:
   rir bench ladder conv2d --filter group2
   rir bench predict rir-18-wide --batch 500
   rir bench fusion rir-32 --batch 128
+  rir bench tune rir-18-wide --batch 500
   rir bench ops --device emu --counters"
 )]
 pub struct Args {
@@ -111,6 +115,32 @@ enum Benchmark {
         #[command(flatten)]
         common: Common,
     },
+    /// Which kernels run a network's convolutions the fastest on this card: measures all, and keeps the winners in a file
+    #[command(
+        after_help = "Every form of kernel that is not known to be slower, every width of its tiles, and for weight
+gradients numbers of parts, run every different convolution of the training step. Each is checked against the definition
+and against the kernel that runs unmeasured, before it is timed. The winners are for this batch, precision and fusion,
+this kind of card, and these kernels; train, eval and bench take them unasked. A file grows by what is tuned later.
+
+Files lie in $RIR_CACHE/choices, else $XDG_CACHE_HOME/rir/choices, else ~/.cache/rir/choices. With --device emu it is a
+rehearsal: all is checked, nothing is timed, ranked or written.
+
+Examples:
+  rir bench tune rir-18-wide --batch 500
+  rir bench tune rir-18-wide rir-32 --batch 128 --time-limit 9m
+  rir bench tune --filter weight_grad/group3 --store mine.toml --output tune.json
+  rir bench tune --device emu"
+    )]
+    Tune {
+        /// Networks' names or .toml files [default: rir-18-wide; on emu a narrow one]
+        #[arg(value_name = "MODEL")]
+        models: Vec<String>,
+        /// The file of choices [default: that of this card in the cache]
+        #[arg(long, value_name = "FILE.toml")]
+        store: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 /// Flags of a prediction.
@@ -157,9 +187,9 @@ struct Common {
     /// Figures a case [default: as many as fit --time]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     repeats: Option<usize>,
-    /// What the figures of a case may take together, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, value_parser = seconds)]
-    time: f64,
+    /// What the figures of a case may take together, in seconds [default: 0.5; of a candidate of tune 0.05]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<f64>,
     /// Begin no further case after this much time: 90s, 9m, 1h30m; what is left out is named
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     time_limit: Option<Duration>,
@@ -198,6 +228,7 @@ enum Task {
     Step,
     Ladder(String),
     Fusion,
+    Tune(Tune),
 }
 
 impl Task {
@@ -208,26 +239,78 @@ impl Task {
             Self::Step => "step",
             Self::Ladder(_) => "ladder",
             Self::Fusion => "fusion",
+            Self::Tune(_) => "tune",
         }
+    }
+
+    /// What the figures of a case may take together, in seconds, unasked.
+    fn time(&self) -> f64 {
+        if let Self::Tune(_) = self { 0.05 } else { 0.5 }
     }
 }
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
+    let start = Instant::now();
     let (task, model, common) = match args.benchmark {
         Benchmark::Predict(asked) => return predict(&asked, out),
+        Benchmark::Tune { models, store, common } => {
+            return tune(&models, store.as_deref(), common, start, out);
+        }
         Benchmark::Ops { model, case, once, common } => (Task::Ops { case, once }, model, common),
         Benchmark::Layers { model, common } => (Task::Layers, model, common),
         Benchmark::Step { model, common } => (Task::Step, model, common),
         Benchmark::Ladder { operation, model, common } => (Task::Ladder(operation), model, common),
         Benchmark::Fusion { model, common } => (Task::Fusion, model, common),
     };
-    let start = Instant::now();
     let target = common.machine.prepare(common.precision.unwrap_or(Precision::F32))?;
     common.agree(&task, target.choice)?;
     let network = common.network(model.as_deref(), target.choice)?;
+    bench(&task, &common, target, &network, start, out)
+}
+
+/// `rir bench tune`.
+fn tune(
+    models: &[String],
+    store: Option<&Path>,
+    mut common: Common,
+    start: Instant,
+    out: &mut Output,
+) -> Result<()> {
+    let device = common.machine.device.unwrap_or_default().resolve();
+    tune::agree(&common.machine, store, device)?;
+    // What runs unmeasured is what the others are held to.
+    common.machine.choices = Some(Source::None);
+    let target = common.machine.prepare(common.precision.unwrap_or(Precision::F32))?;
+    let models: Vec<Option<&str>> = match models {
+        [] => vec![None],
+        _ => models.iter().map(|model| Some(model.as_str())).collect(),
+    };
+    let networks = models.iter().map(|model| common.network(*model, device)).collect::<Result<Vec<_>>>()?;
+    let names: Vec<&str> = networks.iter().map(|network| network.description.name.as_str()).collect();
+    let mut together = networks[0].clone();
+    together.description.name = names.join(", ");
+    let task = Task::Tune(Tune::new(networks, store, device)?);
+    common.agree(&task, device)?;
+    bench(&task, &common, target, &together, start, out)
+}
+
+/// Measures, and reports.
+fn bench(
+    task: &Task,
+    common: &Common,
+    target: Target,
+    network: &Network,
+    start: Instant,
+    out: &mut Output,
+) -> Result<()> {
+    let untimed = common.counters || target.choice == Choice::Emu;
+    let mut held = Held::new(&target)?;
+    let table = match task {
+        Task::Tune(tune) => tune.store.as_ref().map(|(_, path)| path.clone()),
+        _ => target.table.clone(),
+    };
     let maker = Maker::new(target, common.nvtx);
-    let mut held = Held::new(target.choice)?;
-    let properties = held.properties(maker)?;
+    let properties = held.properties(&maker)?;
     let once = matches!(task, Task::Ops { once: true, .. });
     // Drawn only where stderr is a terminal.
     let bar = ProgressBar::new_spinner();
@@ -236,27 +319,32 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         bar.tick();
     };
     watch("the roof");
-    let rates = if common.counters || once { None } else { Some(held.rates()?) };
+    let rates = if untimed || once { None } else { Some(held.rates()?) };
     let open = |layout: &_, precision, kernels| maker.open(layout, precision, kernels);
+    let apart = maker.clone().apart();
+    let open_apart = |layout: &_, precision, kernels| apart.open(layout, precision, kernels);
+    let overlaps = held.overlaps() && !common.nvtx;
     let bench = Bench {
         factory: &open,
+        apart: if overlaps { Some(&open_apart) } else { None },
         kernels: common.machine.kernels,
         settings: Settings {
             warmup: common.warmup,
             repeats: common.repeats,
-            time: Duration::from_secs_f64(common.time),
+            time: Duration::from_secs_f64(common.time.unwrap_or(task.time())),
             deadline: common.time_limit.map(|limit| start + limit),
         },
         rates,
         watch: &watch,
     };
-    if let Task::Ops { case: Some(case), once: true } = &task {
-        return profile(&bench, &network, case, out);
+    if let Task::Ops { case: Some(case), once: true } = task {
+        return profile(&bench, network, case, out);
     }
-    let findings = measure(&bench, &network, &task, &common)?;
+    let findings = measure(&bench, network, task, common)?;
     bar.finish_and_clear();
-    let report = Report::new(task.name(), command_line(), properties, &network, rates, findings);
-    common.save(&report, &network)?;
+    let report = Report::new(task.name(), command_line(), properties, network, rates, findings);
+    let report = Report { choices: table, ..report };
+    common.save(&report, network)?;
     match common.json {
         true => out.json(&report)?,
         false => out.print(report.text())?,
@@ -292,6 +380,7 @@ fn measure(bench: &Bench<'_>, network: &Network, task: &Task, common: &Common) -
         Task::Step => bench::step::step(bench, network),
         Task::Ladder(operation) => bench::ladder::ladder(bench, network, operation, filter),
         Task::Fusion => bench::fusion::fusion(bench, network, filter),
+        Task::Tune(tune) => tune.run(bench, filter, &command_line()),
     }
 }
 
@@ -330,6 +419,11 @@ impl Common {
         let is_card = matches!(choice, Choice::Cuda(_));
         let once = matches!(task, Task::Ops { once: true, .. });
         let wrong = match task {
+            Task::Tune(_) if self.counters => "tune ranks by time: leave out --counters",
+            Task::Tune(_) if self.plot.is_some() => {
+                "--plot draws cases, and tune has many of each: it goes with ops, layers, step and ladder"
+            }
+            Task::Tune(_) if choice == Choice::Emu => return self.has_folders(),
             _ if choice == Choice::Emu && !self.counters && !once => {
                 "the emulator has no clock: add --counters, which counts what kernels move, or time on cuda or cpu"
             }

@@ -9,6 +9,7 @@ use rir::graph::{Precision, StateLayout};
 use rir::text::{Align, columns};
 use serde_json::json;
 
+use super::choices;
 use super::output::Output;
 use super::setup::{Machine, Target};
 
@@ -38,17 +39,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
-    let device = args.machine.prepare(Precision::F32)?;
+    // A row says itself which form it is of.
+    let mut machine = args.machine;
+    machine.choices = Some(choices::Source::None);
+    let device = machine.prepare(Precision::F32)?;
     let is_card = matches!(device.choice, Choice::Cuda(_));
     let open = |layout: &StateLayout, precision: Precision, kernels: Kernels| {
         // A fault on a card outlives its row: each row waits for its own.
-        let options = Options { kernels, sync: is_card || device.options.sync, ..device.options };
-        Target { options, ..device }.open(layout, precision)
+        let options = Options { kernels, sync: is_card || device.options.sync, ..device.options.clone() };
+        Target { options, ..device.clone() }.open(layout, precision)
     };
     // A card takes one row at a time, so that a fault is of the first row that fails; it stays open between rows.
     let held = open(&StateLayout::default(), Precision::F32, Kernels::Auto)?;
     let (generation, filter) = (held.generation(), args.filter.as_deref());
-    let wanted = |case: &Case| match (args.machine.kernels, generation) {
+    let wanted = |case: &Case| match (machine.kernels, generation) {
         (Some(asked), Some(generation)) => case.is_of(asked, generation),
         _ => true,
     };

@@ -65,7 +65,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     if dataset.digest != info.data_digest && !info.data_digest.is_empty() {
         note(format_args!("note: {} is not the data that the network was trained on", dataset.name));
     }
-    let mut session = trained.session(device, args.precision)?;
+    let mut session = trained.session(&device, args.precision)?;
     let normaliser = Arc::new(trained.checkpoint.normaliser.clone());
     let result = evaluate(&mut session, &Arc::new(dataset.test), &normaliser, args.batch_size)?;
     if args.json {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod choices;
 mod convert;
 mod devices;
 mod eval;

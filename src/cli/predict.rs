@@ -57,7 +57,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let mut predictions = Vec::new().into_iter();
     if readable > 0 {
         let images = Images::new(height, width, 3, pixels, vec![0; readable])?;
-        let mut session = trained.session(device, args.precision)?;
+        let mut session = trained.session(&device, args.precision)?;
         let normaliser = Arc::new(trained.checkpoint.normaliser.clone());
         predictions = predict(&mut session, images, &normaliser, &info.classes, args.top.into())?.into_iter();
     }

@@ -1,6 +1,7 @@
 //! What a command runs on: threads, device, data, and a trained network.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rir::data::{DataSpec, LoadOptions, Loaded, load};
 use rir::device::Device;
@@ -9,6 +10,8 @@ use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::{Fusions, Precision, StateLayout};
 use rir::train::{Checkpoint, Config, Session, SessionOptions, find_checkpoint};
+
+use super::choices;
 
 /// Flags of the commands that compute.
 #[derive(clap::Args)]
@@ -19,12 +22,18 @@ pub struct Machine {
     pub device: Option<Choice>,
     #[arg(long, value_name = "FORM", help = kernels_help())]
     pub kernels: Option<Kernels>,
+    /// Kernels chosen by rir bench tune: its FILE, none, or auto: the file of this card, where there is one [default: auto]
+    #[arg(long, value_name = "FILE")]
+    pub choices: Option<choices::Source>,
     /// Launch every CUDA kernel by itself, not a whole step as one graph
     #[arg(long)]
     no_graph: bool,
     /// Wait for every CUDA kernel, launched by itself: a fault then names its node
     #[arg(long)]
     sync: bool,
+    /// Let no CUDA kernel begin before the one before it has ended
+    #[arg(long)]
+    no_overlap: bool,
     /// Threads of the cpu [default: all]; no result depends on it
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
@@ -45,15 +54,19 @@ impl Machine {
                 ))
             })?;
         }
-        Ok(Target { choice, options: self.options() })
+        let source = self.choices.as_ref().unwrap_or(&choices::Source::Auto);
+        let (table, chosen) = choices::find(source, choice, self.kernels)?.unzip();
+        Ok(Target { choice, options: Options { choices: chosen.map(Arc::new), ..self.options() }, table })
     }
 
     /// How CUDA kernels run.
     pub fn options(&self) -> Options {
         Options {
             kernels: self.kernels.unwrap_or_default(),
+            choices: None,
             graph: !self.no_graph && !self.sync,
             sync: self.sync,
+            overlap: !self.no_overlap,
         }
     }
 }
@@ -95,16 +108,18 @@ impl Fusion {
 }
 
 /// A device, and how it runs kernels.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Target {
     pub choice: Choice,
     pub options: Options,
+    /// The file that the choices of kernels are from.
+    pub table: Option<PathBuf>,
 }
 
 impl Target {
     /// Opens the device with an empty State.
-    pub fn open(self, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
-        self.choice.open(layout, precision, self.options)
+    pub fn open(&self, layout: &StateLayout, precision: Precision) -> Result<Box<dyn Device>> {
+        self.choice.open(layout, precision, self.options.clone())
     }
 }
 
@@ -137,7 +152,7 @@ impl Trained {
     }
 
     /// The network on a device.
-    pub fn session(&self, device: Target, precision: Precision) -> Result<Session> {
+    pub fn session(&self, device: &Target, precision: Precision) -> Result<Session> {
         let info = &self.checkpoint.info;
         let options = SessionOptions {
             model: info.model.clone(),

@@ -13,6 +13,7 @@ use rir::train::{
     Config, Environment, Length, Stop, TrainOptions, Verbosity, parse_duration, train, train_seeds,
 };
 
+use super::choices;
 use super::model::{self, Changes};
 use super::output::Output;
 use super::setup::{Fusion, Machine, Trained, open_data};
@@ -30,7 +31,8 @@ use super::setup::{Fusion, Machine, Trained, open_data};
   rir train --seeds 5                             five seeds: mean and standard deviation
   rir train --steps 100 --json --quiet            for a program
 
-A run is a folder: config.toml, metrics.jsonl, checkpoint.safetensors and TensorBoard's events. Ctrl-C saves it.
+A run is a folder: config.toml, metrics.jsonl, checkpoint.safetensors and TensorBoard's events; of CUDA kernels also
+choices.toml, those that it takes: resumed, it takes the same, or says why it cannot. Ctrl-C saves it.
 A flag goes before the --config file, that before the default.
 
 CIFAR is looked for in the folder that the variable RIR_DATA names, else in ./data.")]
@@ -106,7 +108,12 @@ pub struct Args {
     changes: Changes,
 }
 
-pub fn run(args: Args, out: &mut Output) -> Result<()> {
+pub fn run(mut args: Args, out: &mut Output) -> Result<()> {
+    // A resumed run takes the kernels that it has recorded, unless others are asked for.
+    let anew = args.machine.choices.is_some() || args.machine.kernels.is_some();
+    if args.resume.is_some() && !anew {
+        args.machine.choices = Some(choices::Source::None);
+    }
     let device = args.machine.prepare(args.precision.unwrap_or(Precision::F32))?;
     if device.choice == Choice::Emu && !args.quiet {
         eprintln!(
@@ -122,12 +129,13 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
             Some(_) => args.machine.device.map(|d| d.to_string()),
             None => Some(device.choice.to_string()),
         },
+        choose_anew: anew,
         ..options(args)?
     };
     let environment = Environment {
         open_data: &|name, [height, width]| open_data(name, (height, width)),
         open_device: &|name, layout, precision| {
-            name.parse::<Choice>()?.open(layout, precision, device.options)
+            name.parse::<Choice>()?.open(layout, precision, device.options.clone())
         },
     };
     if let Some(count) = seeds {
@@ -165,6 +173,7 @@ fn options(args: Args) -> Result<TrainOptions> {
         batch_size: args.batch_size,
         learning_rate: args.lr,
         device: None,
+        choose_anew: false,
         resume: args.resume,
         output: args.output,
         time_limit: args.time_limit,

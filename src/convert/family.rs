@@ -116,7 +116,7 @@ fn rewritten(checkpoint: &Checkpoint, model: Description) -> Result<Converted> {
         rounding.shift(&mut tensor, from, to);
         tensors.push(tensor);
     }
-    let info = Info { model, position: None, ..checkpoint.info.clone() };
+    let info = Info { model, position: None, choices: None, ..checkpoint.info.clone() };
     let normaliser = checkpoint.normaliser.clone();
     Ok(Converted { checkpoint: Checkpoint { info, normaliser, tensors, momentum: Vec::new() }, rounding })
 }

@@ -84,7 +84,9 @@ pub fn read(bytes: &[u8], origin: Option<Origin>) -> Result<(Checkpoint, bool)> 
     let file = SafeTensors::deserialize(bytes).map_err(truncated)?;
     let (mut info, normaliser) = match (metadata.get(METADATA), origin) {
         (Some(info), _) => (read_info(info)?, read_normaliser(metadata.get(PREPROCESS))?),
-        (None, Some(Origin::Like(like))) => (Info { position: None, ..like.info }, like.normaliser),
+        (None, Some(Origin::Like(like))) => {
+            (Info { position: None, choices: None, ..like.info }, like.normaliser)
+        }
         (None, Some(Origin::Model(model, image))) => {
             let plain = Normaliser { mean: vec![0.0; image[2]], inv_std: vec![1.0; image[2]] };
             (Info::untrained(model, image, classes(&file)?, 0), plain)

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod cuda;
 pub mod select;
+pub mod tuned;
 mod values;
 
 use std::time::Instant;
@@ -101,6 +102,16 @@ pub trait Device {
     /// If the device failed.
     fn poison(&mut self, id: PlanId) -> Result<()>;
 
+    /// [`Device::poison`], but these values keep what they hold.
+    ///
+    /// # Errors
+    /// If the device failed.
+    fn poison_all_but(&mut self, id: PlanId, kept: &[ValueId]) -> Result<()> {
+        let held = kept.iter().map(|&v| self.read(id, v)).collect::<Result<Vec<_>>>()?;
+        self.poison(id)?;
+        kept.iter().zip(held).try_for_each(|(&v, data)| self.write(id, v, &data))
+    }
+
     /// Runs one segment of a plan.
     ///
     /// # Errors
@@ -143,6 +154,26 @@ pub trait Device {
     fn feed(&mut self) -> Option<&mut dyn Feed> {
         None
     }
+
+    /// The way to choose its kernels, where the device has several for a node.
+    fn chooser(&mut self) -> Option<&mut dyn Choose> {
+        None
+    }
+}
+
+/// A device whose kernels are chosen node by node.
+pub trait Choose {
+    /// How it chooses.
+    fn choices(&self) -> &cuda::Choices;
+
+    /// What is chosen for the convolutions of all plans that were loaded, and what that holds for.
+    fn chosen(&self) -> &cuda::Chosen;
+
+    /// Takes these choices where a node has one, from here on, in plans that were loaded before as well.
+    ///
+    /// # Errors
+    /// If a node's choice is one that no kernel does; nothing is changed then.
+    fn choose(&mut self, table: cuda::Table) -> Result<()>;
 }
 
 /// A training step whose batch the device draws from the set that it holds.

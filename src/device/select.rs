@@ -89,7 +89,7 @@ impl Choice {
     ) -> Result<Box<dyn Device>> {
         let driver = match self.resolve() {
             Self::Auto | Self::Cpu => return Ok(Box::new(CpuDevice::new(layout, precision)?)),
-            Self::Cuda(ordinal) => cuda::open_card(ordinal, options.sync)?,
+            Self::Cuda(ordinal) => cuda::open_card(ordinal, &options)?,
             Self::Emu => cuda::open_emulator()?,
         };
         Ok(Box::new(CudaDevice::new(driver, layout, precision, options)?))

@@ -165,7 +165,7 @@ fn segment_name(segment: Segment) -> &'static str {
 }
 
 /// An operation's attributes from its `Debug` text, those that are zero, false or none left out.
-pub(super) fn attributes(debug: &str) -> String {
+pub(crate) fn attributes(debug: &str) -> String {
     let Some((_, fields)) = debug.split_once('{') else { return String::new() };
     let fields = fields.trim_end().strip_suffix('}').unwrap_or(fields);
     let mut parts = Vec::new();

@@ -22,6 +22,7 @@ use super::session::{Session, SessionOptions};
 use super::tensor::Tensor;
 use crate::data::Normaliser;
 use crate::device::Device;
+use crate::device::cuda::Chosen;
 use crate::error::{Error, Result};
 use crate::graph::{Fusions, Precision, StateLayout};
 use crate::nn::Description;
@@ -68,6 +69,9 @@ pub struct Info {
     pub precision: Precision,
     /// Device and threads.
     pub device: String,
+    /// The kernels that were chosen, on a device that has several: with others a resumed run has other bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Chosen>,
     /// Where training stands; none in a file that only holds a result.
     pub position: Option<Position>,
 }
@@ -90,6 +94,7 @@ impl Info {
             step: 0,
             precision: Precision::F32,
             device: "cpu".into(),
+            choices: None,
             position: None,
         }
     }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::data::Normaliser;
+use crate::device::cuda::{Choice, Kernels};
 use crate::nn;
 use crate::train::{Measured, Sums};
 
@@ -21,6 +22,12 @@ fn checkpoint() -> Checkpoint {
         step: 77,
         precision: Precision::Bf16,
         device: "cpu (2 threads)".into(),
+        choices: Some(Chosen {
+            card: "a card".into(),
+            driver: None,
+            kernels_hash: "ab".into(),
+            nodes: [("conv2d".into(), Choice { splits: Some(3), ..Choice::of(Kernels::Tiled) })].into(),
+        }),
         position: Some(Position {
             // Sums whose shortest decimal form must come back to the last bit.
             epoch_sums: Sums { loss: 0.1 + 0.2, correct: 3, images: 9 },

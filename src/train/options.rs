@@ -37,8 +37,8 @@ pub enum Verbosity {
 /// A training run as its user asks for it: what is `None` was not asked for.
 ///
 /// A new run takes defaults for that (see [`super::Config::new`]); a resumed one takes everything from its
-/// `config.toml`, and refuses to change what would make it another run: only device, time limit, checkpoint interval
-/// and verbosity may differ, and the data may lie elsewhere if its digest is the same.
+/// `config.toml`, and refuses to change what would make it another run: only device, choices of kernels, time limit,
+/// checkpoint interval and verbosity may differ, and the data may lie elsewhere if its digest is the same.
 #[derive(Debug, Clone, Default)]
 pub struct TrainOptions {
     /// The folder of a run to continue.
@@ -59,6 +59,8 @@ pub struct TrainOptions {
     pub batch_size: Option<usize>,
     /// Another learning rate than the recipe's.
     pub learning_rate: Option<f64>,
+    /// Of a resumed run: its device chooses kernels anew, in place of those that the run has recorded.
+    pub choose_anew: bool,
     /// The device, as [`Environment::open_device`] understands it.
     pub device: Option<String>,
     /// The arithmetic.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic;
 use super::config::Config;
+use crate::device::cuda::Chosen;
 use crate::error::{Error, Kind, Result};
 
 /// Where runs lie unless the user says otherwise.
@@ -122,6 +123,22 @@ impl RunFolder {
     /// `split.json`: which images of the training set the run trains on and validates with.
     pub fn split(&self) -> PathBuf {
         self.path.join("split.json")
+    }
+
+    /// `choices.toml`: the kernels that were chosen, for people and for `--choices`; a resumed run takes those of its
+    /// checkpoint.
+    pub fn choices(&self) -> PathBuf {
+        self.path.join("choices.toml")
+    }
+
+    /// Writes `choices.toml`.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn write_choices(&self, chosen: &Chosen) -> Result<()> {
+        let text = toml::to_string(chosen)
+            .map_err(|e| Error::usage(format!("the choices cannot be written: {e}")))?;
+        atomic::replace(&self.choices(), text.as_bytes())
     }
 
     /// Writes `config.toml`.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::names;
 use super::tensor::{Tensor, from_file_order, to_file_order};
 use crate::data::{Augment, Images, Normaliser};
+use crate::device::cuda::Chosen;
 use crate::device::{Device, EXPLODED_LOSS, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
 use crate::graph::{self, Fusions, Graph, Precision, Region, Segment, StateLayout};
@@ -197,6 +198,23 @@ impl Session {
     fn fed(&mut self) -> Result<&mut dyn Feed> {
         let missing = || Error::device("the device holds no training set");
         self.device.feed().ok_or_else(missing)
+    }
+
+    /// The kernels that are chosen for the plans so far, where the device has a choice.
+    pub fn chosen(&mut self) -> Option<Chosen> {
+        self.device.chooser().map(|chooser| chooser.chosen().clone())
+    }
+
+    /// Takes the kernels that were chosen before, so that sums come in the same order; a device that has no choice does as
+    /// it always does.
+    ///
+    /// # Errors
+    /// If they do not hold on this device; says why.
+    pub fn choose(&mut self, recorded: &Chosen) -> Result<()> {
+        let Some(chooser) = self.device.chooser() else { return Ok(()) };
+        let (own, generation) = (chooser.chosen(), chooser.choices().generation);
+        recorded.holds_for(&own.card, &own.kernels_hash, generation).map_err(Error::usage)?;
+        chooser.choose(recorded.nodes.clone())
     }
 
     /// Which kernels run, where there is a choice.

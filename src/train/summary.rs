@@ -45,6 +45,8 @@ pub struct Summary {
     pub seed: u64,
     /// Device and threads.
     pub device: String,
+    /// Which kernels ran, on a device that has several.
+    pub kernels: Option<String>,
     /// The arithmetic.
     pub precision: String,
     /// Epochs completed.
@@ -143,6 +145,9 @@ impl fmt::Display for Summary {
         writeln!(f, "data        {}: {train} training images, {test} test images", self.data)?;
         writeln!(f, "model       {}: {} parameters", self.model, grouped(self.parameters as u64))?;
         writeln!(f, "device      {}, {}", self.device, self.precision)?;
+        if let Some(kernels) = &self.kernels {
+            writeln!(f, "kernels     {kernels}")?;
+        }
         writeln!(
             f,
             "training    {}, seed {}: {}, {} of {}",

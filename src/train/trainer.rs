@@ -127,6 +127,9 @@ impl Start {
         };
         checkpoint.check_model(&config.model, data.classes.len())?;
         let mut session = open_session(&config, &data, environment)?;
+        if let Some(recorded) = checkpoint.info.choices.as_ref().filter(|_| !options.choose_anew) {
+            session.choose(recorded).map_err(|e| other_choices(path, &e))?;
+        }
         let place = |e: Error| e.at(folder.checkpoint().display());
         session.import(&checkpoint.tensors).map_err(place)?;
         session.import_momentum(&checkpoint.momentum).map_err(place)?;
@@ -137,7 +140,7 @@ impl Start {
 
     /// Trains to the end, or until something stops the run.
     fn run(self, options: &TrainOptions, started: Instant) -> Result<Summary> {
-        let Self { folder, config, data, normaliser, session, is_fed, position } = self;
+        let Self { folder, config, data, normaliser, mut session, is_fed, position } = self;
         let steps_per_epoch = data.train.len() / config.recipe.batch_size;
         let total = config.total_steps(steps_per_epoch);
         let progress = Progress::new(options.verbosity, position.step, total);
@@ -156,6 +159,9 @@ impl Start {
             progress.say(&format!("weights {}", weights.file));
         }
         session.kernels().iter().for_each(|kernels| progress.say(&format!("kernels {kernels}")));
+        if let Some(chosen) = session.chosen() {
+            folder.write_choices(&chosen)?;
+        }
         let verb = if position.step > 0 { "continuing" } else { "run" };
         progress.say(&format!("{verb} {}: {}", folder.path().display(), counted(total, "step")));
         let keep = Lengths { metrics: position.metrics_bytes, events: position.events_bytes };
@@ -276,6 +282,15 @@ fn continuable(folder: &RunFolder, config: &Config) -> Result<(Checkpoint, Posit
 pub fn data_of_run(run: &Path, error: &Error) -> Error {
     let message =
         format!("the data of the run {}: {error}; say with --data where it lies now", run.display());
+    Error::new(error.kind(), message)
+}
+
+/// The error of a run whose recorded kernels cannot be had.
+fn other_choices(run: &Path, error: &Error) -> Error {
+    let message = format!(
+        "the run {} has recorded which kernels it takes, and they cannot be taken here: {error}; others add up in another          order, so the run would end with other bits: resume it where they hold, or choose anew by --choices auto",
+        run.display()
+    );
     Error::new(error.kind(), message)
 }
 

@@ -182,6 +182,37 @@ fn the_emulator_counts() {
 }
 
 #[test]
+#[cfg_attr(not(rir_emu), ignore = "built without the emulator: no C++ compiler was found")]
+fn tuning_is_rehearsed_on_the_emulator() {
+    let folder = folder();
+    let cache = folder.path().join("cache");
+    let emu = |arguments: &[&str]| {
+        let tiny = ["--batch", "8", "--image", "16x16", "--device", "emu", "--precision", "f32"];
+        let mut command =
+            crate::command(folder.path(), &[&["bench", "tune", "tiny.toml"], arguments, &tiny].concat());
+        let output = command.env("RIR_CACHE", &cache).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report: Value = serde_json::from_str(&emu(&["--json"])).unwrap();
+    assert!(
+        report["benchmark"] == "tune" && report["rates"].is_null() && report["choices"].is_null(),
+        "{report}"
+    );
+    assert_eq!(report["failed"].as_array().map(Vec::len), Some(0), "{report}");
+    for row in rows(&report) {
+        assert!(row["error"].is_f64() && row["wins"] == false && row.get("median_us").is_none(), "{row}");
+        assert!(row["tile"]["rows"] == 128 && row["node"].as_str().unwrap().contains(" f32 {"), "{row}");
+    }
+    let usual = rows(&report).iter().filter(|row| row["usual"] == true).count();
+    let parts = rows(&report).iter().filter_map(|row| row["splits"].as_u64()).max();
+    assert!(usual >= 10 && parts > Some(1), "{usual} {parts:?}");
+    let table = emu(&["--filter", "weight_grad/stem"]);
+    assert!(table.contains("a rehearsal") && !table.contains("conv2d_data_grad"), "{table}");
+    assert!(!cache.exists());
+}
+
+#[test]
 fn mistakes_are_said_before_anything_is_measured() {
     let folder = folder();
     let at = |arguments: &[&str]| rir_in(folder.path(), &[&["bench"], arguments].concat());
@@ -200,10 +231,19 @@ fn mistakes_are_said_before_anything_is_measured() {
     at(&["fusion", "--device", "cpu", "--no-fuse"]).fails(2, "leave out --fuse and --no-fuse");
     at(&["step", "--device", "cpu", "--filter", "x"]).fails(2, "all of its nodes");
     at(&["ops", "--device", "cuda:7"]).fails(7, "--device cpu");
+    at(&["tune", "--device", "cpu"]).fails(2, "needs --device cuda");
+    at(&["ops", "--device", "cpu", "--choices", "x.toml"]).fails(2, "the cpu has none");
     if cfg!(rir_emu) {
         at(&["ops", "--device", "emu"]).fails(2, "add --counters");
+        at(&["tune", "--device", "emu", "--counters"]).fails(2, "leave out --counters");
+        at(&["tune", "--device", "emu", "--store", "x.toml"]).fails(2, "leave out --store");
+        at(&["tune", "--device", "emu", "--choices", "x.toml"]).fails(2, "leave out --choices");
+        at(&["tune", "--device", "emu", "--plot", "x.svg"]).fails(2, "--plot draws cases");
+        let both = ["ops", "--device", "emu", "--counters", "--kernels", "mma", "--choices", "x.toml"];
+        at(&both).fails(2, "leave one of the two out");
+        at(&["ops", "--device", "emu", "--counters", "--choices", "x.toml"]).fails(5, "x.toml");
     }
-    for benchmark in ["ops", "layers", "step", "ladder", "fusion"] {
+    for benchmark in ["ops", "layers", "step", "ladder", "fusion", "tune"] {
         let help = rir(&["bench", benchmark, "--help"]).ok();
         assert!(help.contains("Examples:\n  rir bench "), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");

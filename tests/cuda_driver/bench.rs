@@ -36,7 +36,14 @@ fn on_card(measure: impl FnOnce(&Bench<'_>)) {
         multiply_add_tflop_s: 1e-3,
     };
     let settings = Settings { warmup: 1, repeats: Some(2), time: Duration::from_millis(1), deadline: None };
-    measure(&Bench { factory: &open, kernels: None, settings, rates: Some(rates), watch: &|_| () });
+    measure(&Bench {
+        factory: &open,
+        apart: None,
+        kernels: None,
+        settings,
+        rates: Some(rates),
+        watch: &|_| (),
+    });
 }
 
 with_driver! {

@@ -9,11 +9,14 @@ mod clock;
 #[cfg(all(rir_cuda, rir_emu))]
 mod device;
 mod failures;
+mod overlap;
 mod stand_in;
 #[cfg(all(rir_cuda, rir_emu))]
 #[allow(dead_code)]
 #[path = "../training/tiny.rs"]
 mod tiny;
+#[cfg(all(rir_cuda, rir_emu))]
+mod tune;
 mod work;
 
 use rir::device::cuda::images::{Architecture, Image, Images};

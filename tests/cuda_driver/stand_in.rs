@@ -61,7 +61,7 @@ fn folder() -> &'static Path {
             command.arg("-I").arg(&kernels).arg(source).arg("-o").arg(object);
             command
         };
-        let drivers = ["libcuda", "tensor_maps"].map(|name| {
+        let drivers = ["libcuda", "launch", "tensor_maps"].map(|name| {
             let object = folder.join(name).with_extension("o");
             let source = source.join(name).with_extension("cpp");
             succeed(&mut compile(source, &object, &["-O1", "-Wall", "-Wextra", "-Werror"]));

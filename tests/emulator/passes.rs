@@ -76,8 +76,7 @@ impl Run {
     }
 
     fn site(&self, n: usize) -> Site<'_> {
-        const CHOICES: &Choices =
-            &Choices { kernels: Kernels::Auto, generation: Generation::Hopper, multiprocessors: 4 };
+        const CHOICES: &Choices = &Choices::new(Kernels::Auto, Generation::Hopper);
         let table = View { address: Address::default(), bytes: 0 };
         Site { plan: &self.plan, n, memory: &self.memory, choices: CHOICES, table }
     }

@@ -61,3 +61,53 @@ fn a_fault_names_the_kernels_own_line() {
     let said = driver.launch(&launch).unwrap_err().to_string();
     assert!(said.contains("reads 16 bytes") && said.contains("(tile.cuh:"), "{said}");
 }
+
+/// What is told of a choice, the stages of its ring, is what the kernels are compiled to.
+#[test]
+fn rings_have_the_stages_that_are_told() {
+    use rir::device::cuda::choices::tile::Tile;
+    use rir::device::cuda::{Choice, Kernels};
+    use rir::graph::Shape;
+    use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
+
+    let mut text = String::from("#include \"conv2d/wgmma_halo.cuh\"\nusing namespace conv2d;\n");
+    let mut seen = 0;
+    for (channels, span) in [(64, 64), (96, 32)] {
+        let (x, w) = (Shape::from([4, 16, 16, channels]), Shape::from([channels, 3, 3, channels]));
+        let conv = Conv2d::same(3, 1);
+        let products: [(&str, Op, [&Shape; 2]); 3] = [
+            ("Forward", conv.into(), [&x, &w]),
+            ("DataGrad", Conv2dDataGrad::new(conv, x.clone()).into(), [&x, &w]),
+            ("WeightGrad", Conv2dWeightGrad { conv, filter: w.clone() }.into(), [&x, &x]),
+        ];
+        let forms = [
+            Kernels::Wgmma,
+            Kernels::WgmmaWs,
+            Kernels::WgmmaPersistent,
+            Kernels::WgmmaCluster,
+            Kernels::WgmmaHalo,
+        ];
+        for ((name, op, inputs), form) in products.iter().flat_map(|p| forms.map(|form| (p, form))) {
+            for columns in [64, 96, 128, 192] {
+                let choice = Choice { columns: Some(columns), ..Choice::of(form) };
+                let Some(tile) = Tile::of(op, inputs, choice) else { continue };
+                // As wgmma*.cu have them: GROUPS and BLOCKS of 64 rows, and the blocks that share.
+                let shape = if form >= Kernels::WgmmaPersistent && columns <= 96 { "1, 2" } else { "2, 1" };
+                let product = match form {
+                    Kernels::WgmmaHalo => format!("Halo{name}<{columns}, {shape}>"),
+                    _ => format!("Wgmma{name}<{columns}, {span}, {shape}, {}>", tile.cluster),
+                };
+                text += &format!(
+                    "static_assert(WgmmaShared<{product}, 2>::STAGES == {} && {product}::Tile::DEPTH == {});\n",
+                    tile.stages, tile.depth
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}");
+    let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stages.cpp");
+    std::fs::write(&source, text).unwrap();
+    let mut compile = Command::new(env!("RIR_EMU_CXX"));
+    succeed(compile.args(["-std=c++20", "-fsyntax-only", "-I"]).arg(kernels()).arg(source));
+}

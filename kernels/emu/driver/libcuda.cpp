@@ -6,43 +6,21 @@
 // late too. What may not be done while a stream captures is refused. What was not given back when the context is
 // released ends the process. An error that is sticky is the answer to every later call.
 //
-// Events tell this machine's time, of when their work was done.
+// Events tell this machine's time, of when their work was done. Launches run one after the other, those too that may
+// overlap: the emulator holds such kernels to waiting for each other.
 //
 // Environment: RIR_STANDIN_DEVICES, _CAPABILITY (90), _DRIVER (13000), _MEMORY and _L2 (bytes), _MULTIPROCESSORS (132),
 // _INIT and _BUSY (what cuInit and the making of a context answer), _FAIL=N:CODE (what the Nth kernel answers).
-#include <chrono>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <deque>
-#include <functional>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <set>
-#include <string>
-#include <vector>
-
-#include "emu/emu.h"
 #include "libcuda.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
 
 namespace {
 
-constexpr uint32_t SHARED_LIMIT = 227 * 1024, SHARED_DEFAULT = 48 * 1024;
 constexpr int THREAD_LOCAL = 1;  // the capture that only its own thread's calls may end
 
-long setting(const char* name, long otherwise) {
-    const char* text = std::getenv((std::string("RIR_STANDIN_") + name).c_str());
-    return text ? std::strtol(text, nullptr, 10) : otherwise;
-}
-
-using Work = std::function<Result()>;
-
-struct Graph {
-    std::vector<Work> work;
-};
-struct Stream;
 struct Event {
     Stream* stream = nullptr;
     bool done = true;
@@ -50,33 +28,11 @@ struct Event {
     bool recorded = false;
     std::chrono::steady_clock::time_point when;
 };
-struct Stream {
-    std::deque<Work> queue;
-    std::unique_ptr<Graph> capturing;
-    bool invalidated = false;
-};
-struct Module {};
-struct Function {
-    const RirEmuKernel kernel;
-    uint32_t dynamic_shared = SHARED_DEFAULT;
-};
 
 bool initialised = false;
 int retained = 0;
-Result sticky = SUCCESS;
 thread_local bool current = false;
-thread_local Stream* capturing = nullptr;
-std::map<uint64_t, size_t> memory, pinned;
-std::set<void*> handles;  // streams, events, modules, graphs and executable graphs that live
-std::map<std::string, std::unique_ptr<Function>> functions;
 size_t used = 0;
-long launches = 0;
-
-// A call's turn: threads share the card, one call at a time.
-struct Turn {
-    static inline std::recursive_mutex one;
-    std::lock_guard<std::recursive_mutex> lock{one};
-};
 
 }  // namespace
 
@@ -86,9 +42,6 @@ Result ready() {
     return current && retained > 0 ? SUCCESS : INVALID_CONTEXT;
 }
 
-namespace {
-
-// What calls ask that may wait for a stream, or change what captured work may use. Asked in vain, they end the capture.
 Result unsafe_while_capturing() {
     if (Result r = ready()) return r;
     if (!capturing) return SUCCESS;
@@ -107,6 +60,8 @@ Result push(Stream* stream, Work work) {
     }
     return SUCCESS;
 }
+
+namespace {
 
 // Works until `event` is done, or to the end.
 Result drain(Stream* stream, const Event* event = nullptr) {
@@ -130,39 +85,6 @@ Result copy(void* to, const void* from, size_t bytes, uint64_t device) {
     if (!inside(memory, device, bytes)) return ILLEGAL_ADDRESS;
     std::memcpy(to, from, bytes);
     return SUCCESS;
-}
-
-Result run(const RirEmuKernel& kernel, RirEmuLaunch launch, const std::vector<unsigned char>& params) {
-    launches++;
-    if (const char* fail = std::getenv("RIR_STANDIN_FAIL")) {
-        char* colon = nullptr;
-        if (std::strtol(fail, &colon, 10) == launches) return Result(std::strtol(colon + 1, nullptr, 10));
-    }
-    std::vector<RirEmuTensor> tensors;
-    for (const auto* blocks : {&memory, &pinned}) {
-        for (auto [address, bytes] : *blocks) tensors.push_back({address, bytes, 1, 0});
-    }
-    launch.kernel = kernel.name;
-    launch.params = params.data();
-    launch.params_bytes = params.size();
-    launch.tensors = tensors.data();
-    launch.tensor_count = tensors.size();
-    launch.seed = uint64_t(launches);
-    launch.shared_limit = SHARED_LIMIT;
-    char message[1024] = "";
-    uint64_t site = 0;
-    RirEmuCounters counters = {};
-    if (rir_emu_launch(&launch, &counters, message, sizeof message, &site) == 0) return SUCCESS;
-    std::fprintf(stderr, "stand-in driver: %s\n", message);
-    return ILLEGAL_ADDRESS;
-}
-
-template <typename T>
-Result destroy(T* handle) {
-    Turn turn;
-    if (!handles.erase(handle)) return INVALID_HANDLE;
-    delete handle;
-    return sticky;
 }
 
 }  // namespace
@@ -430,64 +352,4 @@ EXPORT cuEventSynchronize(Event* event) {
     if (Result r = unsafe_while_capturing()) return r;
     if (!event->done) drain(event->stream, event);
     return sticky;
-}
-
-EXPORT cuModuleLoadData(Module** module, const void* image) {
-    Turn turn;
-    if (Result r = unsafe_while_capturing()) return r;
-    const char* text = static_cast<const char*>(image);
-    if (std::memcmp(text,
-                    "\x7f"
-                    "ELF",
-                    4) != 0 &&
-        !std::strstr(text, ".version"))
-        return INVALID_IMAGE;
-    *module = new Module;
-    handles.insert(*module);
-    return SUCCESS;
-}
-EXPORT cuModuleUnload(Module* module) { return destroy(module); }
-EXPORT cuModuleGetFunction(Function** function, Module* module, const char* name) {
-    Turn turn;
-    if (Result r = ready()) return r;
-    if (!handles.count(module)) return INVALID_HANDLE;
-    for (size_t i = 0; const RirEmuKernel* kernel = rir_emu_kernel(i); i++) {
-        if (std::strcmp(kernel->name, name) != 0) continue;
-        auto& known = functions[name];
-        if (!known) known.reset(new Function{*kernel});
-        *function = known.get();
-        return SUCCESS;
-    }
-    return NOT_FOUND;
-}
-EXPORT cuFuncGetParamInfo(Function* function, size_t index, size_t* offset, size_t* bytes) {
-    Turn turn;
-    if (Result r = ready()) return r;
-    if (index != 0) return INVALID_VALUE;
-    *offset = 0;
-    *bytes = function->kernel.params_bytes;
-    return SUCCESS;
-}
-EXPORT cuFuncSetAttribute(Function* function, int attribute, int value) {
-    Turn turn;
-    if (Result r = ready()) return r;
-    if (attribute != 8 || value < 0 || uint32_t(value) > SHARED_LIMIT) return INVALID_VALUE;
-    function->dynamic_shared = uint32_t(value);
-    return SUCCESS;
-}
-EXPORT cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                      unsigned shared, Stream* stream, void** params, void** extra) {
-    Turn turn;
-    if (Result r = ready()) return r;
-    if (gx == 0 || gy == 0 || gz == 0 || gx > 0x7fffffff || gy > 65535 || gz > 65535) return INVALID_VALUE;
-    uint64_t threads = uint64_t(bx) * by * bz;
-    if (threads == 0 || threads > function->kernel.max_threads || bz > 64) return INVALID_VALUE;
-    if (shared > function->dynamic_shared || extra != nullptr) return INVALID_VALUE;
-    const auto* first = static_cast<const unsigned char*>(params[0]);
-    std::vector<unsigned char> copied(first, first + function->kernel.params_bytes);
-    RirEmuLaunch launch = {};
-    launch.grid[0] = gx, launch.grid[1] = gy, launch.grid[2] = gz;
-    launch.block[0] = bx, launch.block[1] = by, launch.block[2] = bz;
-    launch.dynamic_shared = shared;
-    return push(stream, [function, launch, copied] { return run(function->kernel, launch, copied); });
 }

@@ -198,13 +198,13 @@ __device__ void read_too_early(const CopyParams& p) {
     p.y[threadIdx.x] = float(p.list[0]);
     ptx::wait_for_launch_before();
 }
-RIR_KERNEL(test_read_too_early, CopyParams, 32, read_too_early)
+RIR_KERNEL_BARE(test_read_too_early, CopyParams, 32, read_too_early)
 
 __device__ void one_waits_for_itself(const CopyParams& p) {
     if (threadIdx.x == 0) ptx::wait_for_launch_before();
     p.y[threadIdx.x] = 1.0f;
 }
-RIR_KERNEL(test_one_waits_for_itself, CopyParams, 2, one_waits_for_itself)
+RIR_KERNEL_BARE(test_one_waits_for_itself, CopyParams, 2, one_waits_for_itself)
 
 __device__ void load_too_early(const CopyParams& p) {
     RIR_SHARED_DYNAMIC(Lines, lines);
@@ -213,7 +213,7 @@ __device__ void load_too_early(const CopyParams& p) {
     ptx::wait_for_launch_before();
     ptx::barrier_wait(lines.full, 0);
 }
-RIR_KERNEL(test_load_too_early, CopyParams, 32, load_too_early)
+RIR_KERNEL_BARE(test_load_too_early, CopyParams, 32, load_too_early)
 
 __device__ void store_too_early(const CopyParams& p) {
     RIR_SHARED_DYNAMIC(Lines, lines);
@@ -226,4 +226,4 @@ __device__ void store_too_early(const CopyParams& p) {
     ptx::wait_for_launch_before();
     ptx::store_wait<0>();
 }
-RIR_KERNEL(test_store_too_early, CopyParams, 32, store_too_early)
+RIR_KERNEL_BARE(test_store_too_early, CopyParams, 32, store_too_early)

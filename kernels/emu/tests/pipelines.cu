@@ -259,7 +259,7 @@ __device__ void dependent_launch(const TestParams& p) {
     __syncthreads();
     p.y[threadIdx.x] = p.x[63 - threadIdx.x];
 }
-RIR_KERNEL(test_dependent_launch, TestParams, 64, dependent_launch)
+RIR_KERNEL_BARE(test_dependent_launch, TestParams, 64, dependent_launch)
 
 // CUDA C++ Programming Guide, "Using TMA to transfer multi-dimensional arrays": a stage comes, is changed in its place
 // and goes out, and then the next one comes.

@@ -17,14 +17,14 @@ use crate::cli::setup::Target;
 pub struct Held(Option<Box<dyn Driver>>);
 
 impl Held {
-    pub fn new(choice: Choice) -> Result<Self> {
-        match choice {
-            Choice::Cuda(ordinal) => open_card(ordinal, false).map(|card| Self(Some(card))),
+    pub fn new(target: &Target) -> Result<Self> {
+        match target.choice {
+            Choice::Cuda(ordinal) => open_card(ordinal, &target.options).map(|card| Self(Some(card))),
             _ => Ok(Self(None)),
         }
     }
 
-    pub fn properties(&mut self, maker: Maker) -> Result<Properties> {
+    pub fn properties(&mut self, maker: &Maker) -> Result<Properties> {
         match &mut self.0 {
             Some(card) => card.properties(),
             None => {
@@ -32,6 +32,11 @@ impl Held {
                 Ok(Properties { name, ..Properties::default() })
             }
         }
+    }
+
+    /// Whether launches overlap on it.
+    pub fn overlaps(&self) -> bool {
+        self.0.as_ref().is_some_and(|card| card.overlaps())
     }
 
     pub fn rates(&mut self) -> Result<Rates> {
@@ -43,7 +48,7 @@ impl Held {
 }
 
 /// Makes the devices that are measured.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Maker {
     target: Target,
     nvtx: bool,
@@ -56,6 +61,12 @@ impl Maker {
         Self { target: Target { options, ..target }, nvtx }
     }
 
+    /// As this one, but launches wait for each other.
+    pub fn apart(self) -> Self {
+        let options = Options { overlap: false, ..self.target.options };
+        Self { target: Target { options, ..self.target }, nvtx: self.nvtx }
+    }
+
     /// A device for one case, or one step.
     pub fn open(
         &self,
@@ -63,13 +74,13 @@ impl Maker {
         precision: Precision,
         kernels: Kernels,
     ) -> Result<Box<dyn Device>> {
-        let options = Options { kernels, ..self.target.options };
+        let options = Options { kernels, ..self.target.options.clone() };
         match self.target.choice {
             Choice::Cuda(ordinal) if self.nvtx => {
                 let driver = CardDriver::open(ordinal, images())?.synchronous(options.sync).named()?;
                 Ok(Box::new(CudaDevice::new(Box::new(driver), layout, precision, options)?))
             }
-            _ => Target { options, ..self.target }.open(layout, precision),
+            _ => self.target.choice.open(layout, precision, options),
         }
     }
 }
@@ -84,6 +95,7 @@ pub fn count(bench: &Bench<'_>, network: &Network, task: &Task, filter: Option<&
         Task::Step => counters::step(bench, network),
         Task::Ladder(operation) => counters::ladder(bench, network, operation, filter),
         Task::Fusion => counters::fusion(bench, network, filter),
+        Task::Tune(_) => unreachable!("it has no counters"),
     }
 }
 

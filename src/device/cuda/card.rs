@@ -6,6 +6,7 @@
 mod clock;
 mod fault;
 mod functions;
+mod launch;
 mod open;
 mod ranges;
 mod staging;
@@ -43,6 +44,10 @@ pub struct CardDriver {
     generation: Generation,
     checks_params: bool,
     synchronous: bool,
+    /// Whether launches may begin before those before them have ended.
+    overlaps: bool,
+    /// Whether the last call to the driver was a launch.
+    after_launch: bool,
     modules: Vec<Module>,
     functions: HashMap<String, Function>,
     allocations: HashMap<Address, usize>,
@@ -61,14 +66,19 @@ struct Mailbox {
     bytes: usize,
 }
 
-/// As much as any kernel's parameter may have on every card, aligned as a tensor map has to be.
-#[repr(C, align(128))]
-struct Params([u8; 4096]);
-
 /// # Errors
 /// If card `ordinal` cannot be used with the kernels of `images`; as [`CardDriver::open`], without opening it.
 pub fn check(ordinal: usize, images: &Images) -> Result<()> {
     open::usable(ordinal, images).map(|_| ())
+}
+
+/// The name of card `ordinal`, the release of its driver, and what it has that kernels of `images` use; without opening
+/// it.
+///
+/// # Errors
+/// As [`check`].
+pub fn identity(ordinal: usize, images: &Images) -> Result<(String, String, Generation)> {
+    open::identity(ordinal, images).map(|(card, release, generation)| (card.name, release, generation))
 }
 
 impl CardDriver {
@@ -95,8 +105,7 @@ impl CardDriver {
         let limit = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared_limit = attribute(limit)?;
         let multiprocessors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        // The driver tells a kernel's parameters since release 12.4.
-        let checks_params = open::installed_release().map_err(failed)? >= (12, 4);
+        let installed = open::installed_release().map_err(failed)?;
         let modules =
             images.for_card(card.capability).into_iter().map(|image| Module { image, loaded: None });
         Ok(Self {
@@ -106,8 +115,11 @@ impl CardDriver {
             shared_limit,
             multiprocessors,
             generation: open::generation(card.capability, &images),
-            checks_params,
+            // The driver tells a kernel's parameters since release 12.4.
+            checks_params: installed >= (12, 4),
             synchronous: false,
+            overlaps: launch::can_overlap(installed) && open::waits(card.capability, &images),
+            after_launch: false,
             modules: modules.collect(),
             functions: HashMap::new(),
             allocations: HashMap::new(),
@@ -128,12 +140,21 @@ impl CardDriver {
         self
     }
 
-    /// Tells the profiler that records this process, if one does, the node of every launch.
+    /// Whether launches may begin before those before them have ended, where card and kernels know how.
+    #[must_use]
+    pub fn overlapping(mut self, yes: bool) -> Self {
+        self.overlaps &= yes;
+        self
+    }
+
+    /// Tells the profiler that records this process, if one does, the node of every launch. None then overlaps: one that
+    /// waits would seem to work.
     ///
     /// # Errors
     /// If this machine lacks the library that passes ranges on.
     pub fn named(mut self) -> Result<Self> {
         self.ranges = Some(Ranges::load()?);
+        self.overlaps = false;
         Ok(self)
     }
 
@@ -147,6 +168,7 @@ impl CardDriver {
         if let Some(first) = &self.broken {
             return Err(Error::device(first.clone()));
         }
+        self.after_launch = false;
         let answer = match self.context.bind_to_thread() {
             Ok(()) => f(self),
             Err(e) => Err(e),
@@ -160,32 +182,6 @@ impl CardDriver {
                 self.broken = Some(said.clone());
             }
             Error::device(said)
-        })
-    }
-
-    /// Puts a prepared launch into the stream, or into the graph that it captures.
-    fn enqueue(&mut self, launch: &Launch, function: Function) -> Result<()> {
-        let encoded = launch.encoded(|map| self.encode_map(launch, map))?;
-        let mut params = Params([0; 4096]);
-        let room = params.0.get_mut(..encoded.len()).ok_or_else(|| {
-            let bytes = encoded.len();
-            Error::device(format!(
-                "{} passes {bytes} bytes of parameters, and 4096 is the most",
-                described(launch)
-            ))
-        })?;
-        room.copy_from_slice(&encoded);
-        let [grid, block] = [launch.grid, launch.block].map(|[x, y, z]| (x, y, z));
-        let what = format!("launch {}", described(launch));
-        self.call(&what, Some(launch), |this| {
-            let mut arguments = [(&raw mut params.0).cast()];
-            // SAFETY: the function is of a loaded module and takes one structure of the size that `prepare` compared;
-            // the driver copies it before it returns. That the addresses in it are the launch's tensors is the launch
-            // code's promise, to which the emulator holds it.
-            unsafe {
-                let (shared, stream) = (launch.dynamic_shared, this.stream.cu_stream());
-                result::launch_kernel(function.handle, grid, block, shared, stream, &mut arguments)
-            }
         })
     }
 
@@ -244,6 +240,10 @@ impl Driver for CardDriver {
 
     fn generation(&self) -> Generation {
         self.generation
+    }
+
+    fn overlaps(&self) -> bool {
+        self.overlaps && !self.synchronous
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Address> {

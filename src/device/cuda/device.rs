@@ -1,31 +1,41 @@
 //! The device that drives kernels: the State, the workspaces and the steps of one model, on a card or on the emulator.
 
+mod choose;
+
+use std::sync::Arc;
+
 use super::driver::{Driver, Replay};
 use super::feed::{Fed, Report};
 use super::launch::{self, Address, Launch, Memory, View, optimise, step};
-use super::{Choices, Generation, Kernels, kernels, timing};
+use super::{Choices, Chosen, Generation, Kernels, kernels, timing};
 use crate::data::{Augment, Images, Normaliser};
 use crate::device::values::{decode, encode, expect_length};
-use crate::device::{Device, FedStep, Feed, Pace, PlanId, StepInputs, StepReport, Wait};
+use crate::device::{Choose, Device, FedStep, Feed, Pace, PlanId, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
-use crate::graph::{DType, Graph, Node, Plan, Precision, Region, Role, Segment, StateLayout, ValueId};
+use crate::graph::{
+    DType, Graph, Node, Placement, Plan, Precision, Region, Role, Segment, StateLayout, ValueId,
+};
 use crate::ops::{Conv2d, Op};
 use crate::text::{bytes as human, counted};
 
 /// How a [`CudaDevice`] runs its kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Which form of each kernel.
     pub kernels: Kernels,
+    /// Where no form is asked for: choices that go before what the shapes suggest.
+    pub choices: Option<Arc<Chosen>>,
     /// Captures a training step once and replays it; else launches every kernel by itself.
     pub graph: bool,
     /// Waits for every kernel, so that a fault names its node.
     pub sync: bool,
+    /// Lets a kernel begin before the one before it has ended, where card and kernels know how to wait for it.
+    pub overlap: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kernels: Kernels::Auto, graph: true, sync: false }
+        Self { kernels: Kernels::Auto, choices: None, graph: true, sync: false, overlap: true }
     }
 }
 
@@ -57,6 +67,8 @@ pub struct CudaDevice {
     precision: Precision,
     options: Options,
     choices: Choices,
+    /// For the convolutions of every plan that was loaded.
+    chosen: Chosen,
     /// Without a workspace: what every plan's memory begins as.
     memory: Memory,
     plans: Vec<Option<Loaded>>,
@@ -68,7 +80,7 @@ impl CudaDevice {
     /// A zeroed State.
     ///
     /// # Errors
-    /// For f64, which no kernel computes in, or if there is not enough memory.
+    /// For f64, which no kernel computes in; if the options' choices do not hold here, or there is not enough memory.
     pub fn new(
         mut driver: Box<dyn Driver>,
         layout: &StateLayout,
@@ -80,6 +92,7 @@ impl CudaDevice {
                 "the CUDA kernels compute in f32 and bf16; use --precision f32 or bf16, or --device cpu for f64",
             ));
         }
+        let (choices, chosen) = choose::of_driver(driver.as_mut(), &options)?;
         let (parameters, parameter_bytes) = layout.parameter_offsets(precision.master());
         let (running, running_bytes) = layout.running_offsets(precision.master());
         let region_bytes = [parameter_bytes, parameter_bytes, parameter_bytes, running_bytes];
@@ -97,12 +110,7 @@ impl CudaDevice {
         };
         let report = Report::new(driver.as_mut())?;
         let (layout, plans) = (layout.clone(), Vec::new());
-        let choices = Choices {
-            kernels: options.kernels,
-            generation: driver.generation(),
-            multiprocessors: driver.multiprocessors(),
-        };
-        Ok(Self { driver, layout, precision, options, choices, memory, plans, fed: None, report })
+        Ok(Self { driver, layout, precision, options, choices, chosen, memory, plans, fed: None, report })
     }
 
     fn loaded(&self, id: PlanId) -> &Loaded {
@@ -212,10 +220,15 @@ impl Device for CudaDevice {
 
     fn kernels(&self) -> Option<String> {
         let dtype = self.precision.dtype(Role::Activation);
-        let forms = kernels::all_forms(&Op::Conv2d(Conv2d::default()), dtype, self.choices.generation);
-        let convolution = self.options.kernels.of(&forms);
+        let convolution = if self.chosen.nodes.is_empty() {
+            let forms = kernels::all_forms(&Op::Conv2d(Conv2d::default()), dtype, self.choices.generation);
+            self.options.kernels.of(&forms).to_string()
+        } else {
+            self.convolutions()
+        };
         let launched = if self.options.graph { "a step is one graph" } else { "launched one by one" };
-        Some(format!("convolutions {convolution}, all else in its one form; {launched}"))
+        let overlap = if self.driver.overlaps() { ", launches overlap" } else { "" };
+        Some(format!("convolutions {convolution}, all else in its one form; {launched}{overlap}"))
     }
 
     fn generation(&self) -> Option<Generation> {
@@ -226,6 +239,7 @@ impl Device for CudaDevice {
         if plan.graph.state != self.layout {
             return Err(Error::device("the plan was made for a model with another State"));
         }
+        self.choices.check(&plan.graph)?;
         let workspace = self.allocate_workspace(&plan)?;
         let memory = Memory { workspace, ..self.memory.clone() };
         let rows = plan.graph.nodes.iter().find_map(|node| match &node.op {
@@ -236,6 +250,7 @@ impl Device for CudaDevice {
         let table = View { address: self.driver.allocate(rows.len())?, bytes: rows.len() };
         self.driver.upload(table.address, &rows)?;
         let launches = launch::of_plan(&plan, &memory, &self.choices, table)?;
+        self.chosen.nodes.extend(self.choices.of_graph(&plan.graph));
         self.plans.push(Some(Loaded { plan, memory, table, launches, step: None }));
         Ok(PlanId(self.plans.len() - 1))
     }
@@ -297,6 +312,26 @@ impl Device for CudaDevice {
         self.driver.fill(workspace, bytes, 0xFF)
     }
 
+    fn poison_all_but(&mut self, id: PlanId, kept: &[ValueId]) -> Result<()> {
+        let Loaded { plan, memory, .. } = self.loaded(id);
+        let (workspace, end) = (memory.workspace, plan.workspace_bytes);
+        let mut ranges: Vec<(usize, usize)> = (kept.iter())
+            .filter_map(|&v| match plan.placements[v.0] {
+                Placement::Workspace(offset) => Some((offset, offset + plan.graph.value(v).bytes())),
+                Placement::State(..) => None,
+            })
+            .collect();
+        ranges.sort_unstable();
+        let mut from = 0;
+        for (first, last) in ranges.into_iter().chain([(end, end)]) {
+            if first > from {
+                self.driver.fill(workspace.offset(from), first - from, 0xFF)?;
+            }
+            from = from.max(last);
+        }
+        Ok(())
+    }
+
     fn run(&mut self, id: PlanId, segment: Segment, inputs: &StepInputs) -> Result<()> {
         if segment == Segment::Update {
             self.write_inputs(inputs)?;
@@ -323,6 +358,10 @@ impl Device for CudaDevice {
     }
 
     fn feed(&mut self) -> Option<&mut dyn Feed> {
+        Some(self)
+    }
+
+    fn chooser(&mut self) -> Option<&mut dyn Choose> {
         Some(self)
     }
 }

@@ -10,13 +10,15 @@ pub struct Replay(pub usize);
 
 /// A moment in the stream of work; see [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub(super) usize);
+pub struct Mark(pub(crate) usize);
 
 /// What a card is, for records of measurements; `None` where nobody tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Properties {
     /// As [`Driver::name`].
     pub name: String,
+    /// What the card is called, such as `NVIDIA H100 80GB HBM3`.
+    pub card: Option<String>,
     /// The release of CUDA that the driver was made for, such as `CUDA 13.0`.
     pub driver: Option<String>,
     /// Multiprocessors.
@@ -93,6 +95,11 @@ pub trait Driver {
 
     /// What the card has that kernels may use, and whether this driver holds such kernels.
     fn generation(&self) -> Generation;
+
+    /// Whether a launch may begin before the one before it has ended.
+    fn overlaps(&self) -> bool {
+        false
+    }
 
     /// `bytes` of the card's memory, zeroed, aligned to 256 bytes.
     ///

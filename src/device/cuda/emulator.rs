@@ -354,7 +354,8 @@ impl Driver for EmulatorDriver {
             tensor_count: tensors.len(),
             seed: mixed(self.seed ^ mixed(self.launches)),
             counters: (self.counters.is_some() || self.ledger.is_some()).into(),
-            programmatic: 0,
+            // As a card may run any launch but the first: that needs the same of the kernel.
+            programmatic: 1,
         };
         self.launches += 1;
         let mut counters = Counters::default();

@@ -9,7 +9,10 @@ use crate::graph::{DType, Shape};
 use crate::ops::Op;
 
 /// The form of kernels that is asked for. An operation that does not have it runs the nearest simpler form it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kernels {
     /// The fastest form of each operation.
     #[default]
@@ -98,7 +101,7 @@ impl Kernels {
 const FASTEST: Kernels = Kernels::Mma;
 
 /// The fastest of the forms of an operation, the simplest of which comes first.
-fn fastest(forms: &[Kernels]) -> Kernels {
+pub fn fastest(forms: &[Kernels]) -> Kernels {
     FASTEST.of(forms)
 }
 
@@ -153,6 +156,7 @@ mod tests {
     fn names_are_read_and_written() {
         for (form, name) in FORMS {
             assert_eq!((form.to_string().as_str(), name.parse::<Kernels>().unwrap()), (name, form));
+            assert_eq!(serde_json::to_value(form).unwrap(), name);
         }
         assert_eq!(Kernels::WgmmaWs.id(), "wgmma_ws");
         assert!("wgma".parse::<Kernels>().unwrap_err().to_string().contains("did you mean 'wgmma'?"));

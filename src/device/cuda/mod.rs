@@ -14,7 +14,7 @@ pub mod probe;
 pub mod timing;
 
 pub use card::CardDriver;
-pub use choices::{Choice, Choices};
+pub use choices::{Choice, Choices, Chosen, Table};
 pub use device::{CudaDevice, Options};
 pub use kernels::{Generation, Kernels};
 pub use probe::{Card, cards};
@@ -33,12 +33,24 @@ pub fn check(ordinal: usize) -> Result<()> {
     card::check(ordinal, &images::images())
 }
 
-/// A card.
+/// What a table of choices has to be for, to hold on card `ordinal` with this build's kernels: one without nodes, and what
+/// the card has.
 ///
 /// # Errors
 /// As [`check`].
-pub fn open_card(ordinal: usize, sync: bool) -> Result<Box<dyn Driver>> {
-    Ok(Box::new(CardDriver::open(ordinal, images::images())?.synchronous(sync)))
+pub fn identity(ordinal: usize) -> Result<(Chosen, Generation)> {
+    let (card, driver, generation) = card::identity(ordinal, &images::images())?;
+    let kernels_hash = crate::version::KERNELS_HASH.into();
+    Ok((Chosen { card, driver: Some(driver), kernels_hash, nodes: Table::new() }, generation))
+}
+
+/// A card, for launches as `options` want them.
+///
+/// # Errors
+/// As [`check`].
+pub fn open_card(ordinal: usize, options: &Options) -> Result<Box<dyn Driver>> {
+    let card = CardDriver::open(ordinal, images::images())?;
+    Ok(Box::new(card.synchronous(options.sync).overlapping(options.overlap)))
 }
 
 /// # Errors

@@ -89,10 +89,10 @@ pub(super) fn properties(
     context: &CudaContext,
 ) -> std::result::Result<Properties, DriverError> {
     let attribute = |which| context.attribute(which).ok().and_then(|n| u32::try_from(n).ok());
-    let (major, minor) = open::installed_release()?;
     Ok(Properties {
         name,
-        driver: Some(format!("CUDA {major}.{minor}")),
+        card: Some(context.name()?),
+        driver: Some(open::release_name(open::installed_release()?)),
         sm_count: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
         l2_bytes: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE).map(u64::from),
         memory_bytes: Some(context.total_mem()? as u64),

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use cudarc::driver::{result, sys};
 
-use super::{CardDriver, described};
+use super::{CardDriver, described, open};
 use crate::device::cuda::images::Image;
 use crate::device::cuda::launch::Launch;
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ pub(super) struct Function {
     pub(super) params: Option<usize>,
     /// Bytes of dynamic shared memory that it was allowed.
     pub(super) dynamic_shared: u32,
+    /// Whether it waits for the launches before it by itself.
+    pub(super) waits: bool,
 }
 
 impl CardDriver {
@@ -90,7 +92,8 @@ impl CardDriver {
                     sys::cuFuncGetParamInfo(handle, 0, &raw mut offset, &raw mut size).result().map(|()| size)
                 }
             });
-            Ok(Function { handle, params: params.transpose()?, dynamic_shared: 0 })
+            let waits = open::waits_in(&image);
+            Ok(Function { handle, params: params.transpose()?, dynamic_shared: 0, waits })
         })
     }
 }

@@ -3,14 +3,15 @@
 use cudarc::driver::{DriverError, sys};
 
 use super::fault;
-use crate::device::cuda::images::Images;
+use crate::device::cuda::images::{Image, Images};
 use crate::device::cuda::kernels::Generation;
 use crate::device::cuda::probe::{Card, cards};
 use crate::error::{Error, Result};
 
 /// The oldest cards that the kernels are written for.
 const OLDEST: (i32, i32) = (8, 0);
-/// Those of [`Generation::Hopper`].
+/// Those of [`Generation::Hopper`]; and the oldest whose kernels wait for the launches before them by themselves
+/// (`kernels/ptx_launch.cuh`).
 const HOPPER: (i32, i32) = (9, 0);
 
 /// The card, if this build's kernels can run on it.
@@ -38,10 +39,37 @@ pub(super) fn installed_release() -> std::result::Result<(i32, i32), DriverError
     Ok((version / 1000, version % 1000 / 10))
 }
 
+/// How that release is called.
+pub(super) fn release_name((major, minor): (i32, i32)) -> String {
+    format!("CUDA {major}.{minor}")
+}
+
+/// A usable card, the release of its driver, and what it has that kernels of `images` use.
+///
+/// # Errors
+/// As [`usable`].
+pub(super) fn identity(ordinal: usize, images: &Images) -> Result<(Card, String, Generation)> {
+    let card = usable(ordinal, images)?;
+    let release = installed_release().map(release_name).unwrap_or_default();
+    let generation = generation(card.capability, images);
+    Ok((card, release, generation))
+}
+
 /// What a card of this capability has that kernels of `images` use.
 pub(super) fn generation(capability: (i32, i32), images: &Images) -> Generation {
     let own = images.for_card(capability).iter().any(|image| image.architecture.exact);
     if capability == HOPPER && own { Generation::Hopper } else { Generation::Ampere }
+}
+
+/// Whether the kernels of an image wait for the launches before them by themselves: a matter of what they were compiled
+/// for, not of the card.
+pub(super) fn waits_in(image: &Image) -> bool {
+    image.architecture.capability >= HOPPER
+}
+
+/// Whether kernels of `images` do so on a card of this capability.
+pub(super) fn waits(capability: (i32, i32), images: &Images) -> bool {
+    images.for_card(capability).iter().any(waits_in)
 }
 
 fn choose(ordinal: usize, cards: Option<Vec<Card>>) -> std::result::Result<Card, String> {
@@ -116,7 +144,7 @@ fn serves(card: &Card, installed: (i32, i32), images: &Images) -> std::result::R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::cuda::images::{Architecture, Image};
+    use crate::device::cuda::images::Architecture;
 
     const SM_90A: Architecture = Architecture { capability: HOPPER, exact: true, ptx: false };
     static ALL: [Image; 1] = [Image { family: "relu", architecture: SM_90A, kernels: &[], compressed: &[] }];
@@ -137,6 +165,7 @@ mod tests {
         assert_eq!(generation((9, 0), &images), Generation::Hopper);
         assert_eq!(generation((10, 0), &images), Generation::Ampere);
         assert_eq!(generation((9, 0), &Images { all: &[], ..images }), Generation::Ampere);
+        assert!(waits((9, 0), &images) && !waits((10, 0), &images));
         let lack = |capability, installed, images| serves(&card(capability), installed, images).unwrap_err();
         assert!(lack((7, 5), (13, 0), &images).contains("7.5"));
         assert!(lack((9, 0), (12, 8), &images).contains("release 12.8"));

@@ -16,7 +16,7 @@ use crate::ops::{Addend, Conv2d, Epilogue, Op};
 /// `tiled_weight_grad.cu`.
 const ELEMENT_THREADS: u32 = 256;
 /// Rows of a tile: TILE_ROWS of `index.cuh`.
-pub(super) const TILE_ROWS: u32 = 128;
+pub const TILE_ROWS: u32 = 128;
 /// Widths of tiles, the widest first, for which each tiled product has a kernel.
 const TILE_COLUMNS: [u32; 3] = [96, 64, 32];
 /// Columns of a warp, and threads of the two warps that share them: `tile_threads` of `index.cuh`.
@@ -195,7 +195,7 @@ struct SumSplitsParams {
 
 /// How a product is cut: into elements, a thread each, or into the tiles of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
+pub(super) enum Cut {
     Elements,
     Tiled(mma::Tile),
     Mma { tile: mma::Tile, whole: bool },
@@ -203,7 +203,7 @@ enum Cut {
 }
 
 impl Cut {
-    fn new(op: &Op, extents: &Extents, choice: &Choice) -> Self {
+    pub(super) fn new(op: &Op, extents: &Extents, choice: &Choice) -> Self {
         let across = extents.columns(op);
         let whole = extents.whole(op);
         // A width that was chosen for another shape counts for nothing.
@@ -229,6 +229,14 @@ impl Cut {
         }
     }
 
+    /// Columns of a tile.
+    pub(super) fn columns(self) -> Option<u32> {
+        match self {
+            Self::Elements => None,
+            Self::Tiled(tile) | Self::Mma { tile, .. } => Some(tile.columns),
+            Self::Wgmma(tile) => Some(tile.columns),
+        }
+    }
     /// What the kernel's name says of it.
     fn suffix(self) -> String {
         match self {
@@ -254,7 +262,7 @@ impl Cut {
         }
     }
     /// How a weight gradient cuts the pixels, into about `wanted` parts, if anybody wants so many.
-    fn splits(self, extents: &Extents, wanted: Option<u32>) -> Splits {
+    pub(super) fn splits(self, extents: &Extents, wanted: Option<u32>) -> Splits {
         let (elements, filters, pixels) = (extents.filter_elements(), extents.w[0], extents.output_pixels());
         let most = pixels.div_ceil(LEAST_SPLIT_PIXELS);
         let blocks = |tile: mma::Tile, blocks: u32| {
@@ -461,10 +469,10 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
 
 /// How a weight gradient cuts the pixels: a function of the shapes alone, so that sums are the same everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Splits {
+pub(super) struct Splits {
     /// Pixels of every split but the last.
     pixels: u32,
-    count: u32,
+    pub(super) count: u32,
 }
 
 impl Splits {
@@ -524,6 +532,11 @@ fn cuts(op: &Op, x: &Shape, w: &Shape, dtype: DType) -> Vec<Cut> {
 fn most_splits(op: &Op, extents: &Extents, cuts: &[Cut]) -> u32 {
     let Op::Conv2dWeightGrad(_) = op else { return 1 };
     cuts.iter().map(|cut| cut.splits(extents, None).count).max().unwrap_or(1)
+}
+
+/// As [`most_splits`], of all cuts.
+pub(super) fn most_splits_of(op: &Op, x: &Shape, w: &Shape, dtype: DType) -> u32 {
+    most_splits(op, &Extents::new(op, x, w), &cuts(op, x, w, dtype))
 }
 
 /// Bytes of scratch, enough for every form.

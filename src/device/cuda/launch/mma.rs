@@ -24,9 +24,10 @@ pub const ANY_COLUMNS: [u32; 2] = [96, 32];
 pub const CHUNK: u32 = 8;
 /// Taps of a dimension that the faster kernels know: MOST_TAPS there.
 pub const MOST_TAPS: u32 = 16;
-/// Depth of a stage, and stages: MMA_DEPTH and STAGES there.
+/// Depth of a stage: MMA_DEPTH there.
 pub const DEPTH: u32 = 32;
-const STAGES: u32 = 4;
+/// Stages: STAGES there.
+pub const STAGES: u32 = 4;
 const BF16_BYTES: u32 = 2;
 /// Bytes that a weight gradient has beside its stages: WEIGHT_GRAD_PLACES of `mma_weight_grad.cu`.
 pub const PLACES: u32 = STAGES * DEPTH * 16;
