@@ -8,9 +8,9 @@
 
 use serde::Serialize;
 
+use super::Network;
 use super::network::Site;
 use super::report::{Findings, chosen, value};
-use super::Network;
 use crate::device::cuda::launch::conv2d::{Extents, LEAST_SPLIT_PIXELS};
 use crate::device::cuda::launch::wgmma::{self, Tile};
 use crate::device::cuda::{Generation, Kernels};
@@ -126,7 +126,8 @@ pub fn predict(tile: Tile, op: &Op, extents: &Extents, splits: u32, cost: Cost) 
     let [row_bytes, column_bytes] = [rows, columns].map(|width| width * STEP * BF16);
     // How much of its rows and columns a tile copies for a step of the depth, and asks of L2.
     let copied = row_bytes * tile.rows_copied(extents) + column_bytes * tile.columns_copied();
-    let asked = row_bytes * tile.rows_copied(extents) + column_bytes * tile.columns_copied() / f64::from(tile.sharers());
+    let asked = row_bytes * tile.rows_copied(extents)
+        + column_bytes * tile.columns_copied() / f64::from(tile.sharers());
     let read = multiplied / 64.0 * (64.0 + columns) * STEP * BF16;
     let tensor = multiplied * columns * STEP / PRODUCTS / BUSY;
     let (shared, l2) = ((copied + read) / SHARED, asked / L2);
@@ -137,7 +138,8 @@ pub fn predict(tile: Tile, op: &Op, extents: &Extents, splits: u32, cost: Cost) 
 
     let depth = f64::from(product.depth) / f64::from(splits);
     let steps = (depth / STEP).ceil();
-    let barriers = if tile.form == Kernels::Wgmma { BARRIER * depth / f64::from(tile.stage_depth()) } else { 0.0 };
+    let barriers =
+        if tile.form == Kernels::Wgmma { BARRIER * depth / f64::from(tile.stage_depth()) } else { 0.0 };
     let main = steps * step + barriers;
     let out = f64::from(tile.rows() / tile.groups()) * columns / 128.0 * WAY_OUT;
     let one = match tile.form {
@@ -145,13 +147,12 @@ pub fn predict(tile: Tile, op: &Op, extents: &Extents, splits: u32, cost: Cost) 
         _ if tile.groups() == 1 => main.max((main + out) / 2.0),
         _ => main + out,
     };
-    let tiles = tile.row_tiles(product.rows)
-        * product.columns.div_ceil(tile.columns)
-        * product.batches
-        * splits;
+    let tiles =
+        tile.row_tiles(product.rows) * product.columns.div_ceil(tile.columns) * product.batches * splits;
     let rounds = f64::from(tiles.div_ceil(MULTIPROCESSORS / tile.sharers()));
     // A split's sums are written and read once more.
-    let sums = if splits > 1 { 8.0 * f64::from(splits * product.rows) * f64::from(product.columns) } else { 0.0 };
+    let sums =
+        if splits > 1 { 8.0 * f64::from(splits * product.rows) * f64::from(product.columns) } else { 0.0 };
     let memory = (cost.bytes as f64 + sums) / MEMORY;
     let blocks = rounds * one / CLOCK;
     let (seconds, by) = if memory > blocks { (memory, By::Memory) } else { (blocks + sums / MEMORY, by) };

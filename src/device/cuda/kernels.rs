@@ -33,7 +33,9 @@ pub enum Kernels {
     WgmmaCluster,
     /// Further, pixels with their halo, copied once for the taps of a filter's column.
     WgmmaHalo,
-    /// Further, filters that are copied once and stay, and no cluster.
+    /// Further, or of those before where pixels do not suit, a tile that goes out by bulk copies.
+    WgmmaStore,
+    /// As `WgmmaHalo`, with filters that are copied once and stay, and no cluster.
     WgmmaResident,
 }
 
@@ -48,7 +50,7 @@ pub enum Generation {
 }
 
 /// Every form with its name, the simplest first.
-const FORMS: [(Kernels, &str); 10] = [
+const FORMS: [(Kernels, &str); 11] = [
     (Kernels::Auto, "auto"),
     (Kernels::Naive, "naive"),
     (Kernels::Tiled, "tiled"),
@@ -58,6 +60,7 @@ const FORMS: [(Kernels, &str); 10] = [
     (Kernels::WgmmaPersistent, "wgmma-persistent"),
     (Kernels::WgmmaCluster, "wgmma-cluster"),
     (Kernels::WgmmaHalo, "wgmma-halo"),
+    (Kernels::WgmmaStore, "wgmma-store"),
     (Kernels::WgmmaResident, "wgmma-resident"),
 ];
 

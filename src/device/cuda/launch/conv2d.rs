@@ -404,7 +404,7 @@ pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
         relu: u32::from(matches!(op.epilogue, Epilogue::ScaleShift { relu: true, .. })),
         padding: 0,
     };
-    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), site.input(1));
+    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), site.input(1), site.output(0));
     let mut launches = vec![shaped.over(pixels, [1, 1], &params, maps)];
     if let Some(part_rows) = in_tiles {
         launches.push(batch_stats::finalise(site.scratch(), site.output(1), [pixels, filters], part_rows));
@@ -450,7 +450,8 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
         partials: launch.may_write((!in_tiles.is_empty()).then(|| site.scratch())),
         extents,
     };
-    let maps = |tile: wgmma::Tile| tile.data_grad_maps(&extents, site.input(0), site.input(1));
+    let maps =
+        |tile: wgmma::Tile| tile.data_grad_maps(&extents, site.input(0), site.input(1), site.output(0));
     let mut launches = vec![shaped.over(rows, [1, classes * classes], &params, maps)];
     if tiled && !branches.is_empty() {
         let parts = classes * classes * cut.parts(rows);

@@ -10,7 +10,7 @@ use super::conv2d::{Extents, TILE_ROWS, fewest_read};
 use super::tensor_map::{MapBytes, Swizzle, TensorMap};
 use super::{Launch, View};
 use crate::device::cuda::Kernels;
-use crate::ops::Op;
+use crate::ops::{Addend, Conv2dDataGrad, Epilogue, GradEpilogue, Op};
 
 /// Widths of tiles for which each product has a kernel, the widest first.
 pub const COLUMNS: [u32; 4] = [192, 128, 96, 64];
@@ -59,8 +59,10 @@ pub struct Tile {
     pub form: Kernels,
     /// Columns.
     pub columns: u32,
-    /// Channels of a line of the operand that lies behind the rows.
+    /// Channels of a line of the rows.
     span: u32,
+    /// The rows as patches of images, which hold what all taps below each other read.
+    patch: Option<Patch>,
     weight_grad: bool,
 }
 
@@ -70,18 +72,26 @@ impl Tile {
     /// # Panics
     /// If the form does not suit the shapes.
     pub fn new(form: Kernels, op: &Op, extents: &Extents, columns: u32) -> Self {
-        let (span, _) = span(form, depth_channels(op, extents)).expect("the form suits the shapes");
-        Self { form, columns, span, weight_grad: matches!(op, Op::Conv2dWeightGrad(_)) }
+        let [_, height, width, _] = extents.x;
+        let halo = match form {
+            form if in_patches(form) => true,
+            Kernels::WgmmaStore => suits(Kernels::WgmmaHalo, op, extents),
+            _ => false,
+        };
+        let patch = if halo { Patch::of(height, width) } else { None };
+        let (span, _) = span(halo, depth_channels(op, extents)).expect("the form suits the shapes");
+        Self { form, columns, span, patch, weight_grad: matches!(op, Op::Conv2dWeightGrad(_)) }
     }
     /// What the kernel's name says of the tile.
     pub fn suffix(self) -> String {
-        let narrow = self.span == 32 && !in_patches(self.form);
-        format!("_{}{}", self.columns, if narrow { "_span32" } else { "" })
+        let halo = self.form == Kernels::WgmmaStore && self.patch.is_some();
+        let narrow = self.span == 32 && self.patch.is_none();
+        format!("{}_{}{}", if halo { "_halo" } else { "" }, self.columns, if narrow { "_span32" } else { "" })
     }
     /// Rows.
     pub fn rows(self) -> u32 {
         match self.weight_grad {
-            true if in_patches(self.form) => HALO_TAPS * PATCH_CHANNELS,
+            true if self.patch.is_some() => HALO_TAPS * PATCH_CHANNELS,
             true if self.form >= Kernels::WgmmaPersistent && self.columns == 192 => TALL_ROWS,
             _ => TILE_ROWS,
         }
@@ -90,14 +100,14 @@ impl Tile {
     pub fn sharers(self) -> u32 {
         match self.form {
             Kernels::WgmmaHalo if self.weight_grad => 1,
-            Kernels::WgmmaCluster | Kernels::WgmmaHalo => CLUSTER,
+            Kernels::WgmmaCluster | Kernels::WgmmaHalo | Kernels::WgmmaStore => CLUSTER,
             _ => 1,
         }
     }
     /// Warp groups that share a tile. Of a narrow one a group holds all rows, so that two can take tiles in turns.
     pub fn groups(self) -> u32 {
         let in_turns = self.form >= Kernels::WgmmaPersistent && self.columns <= 96;
-        if in_turns && !(self.weight_grad && in_patches(self.form)) { 1 } else { 2 }
+        if in_turns && !(self.weight_grad && self.patch.is_some()) { 1 } else { 2 }
     }
     /// Rows of a partial result: those of a warp group.
     pub fn part_rows(self) -> u32 {
@@ -105,7 +115,7 @@ impl Tile {
     }
     /// Tiles of so many rows, those counted that are there only to make a cluster full.
     pub fn row_tiles(self, rows: u32) -> u32 {
-        match self.weight_grad && in_patches(self.form) {
+        match self.weight_grad && self.patch.is_some() {
             true => HALO_TAPS * (rows / (HALO_TAPS * HALO_TAPS)).div_ceil(PATCH_CHANNELS),
             false => rows.div_ceil(self.rows() * self.sharers()),
         }
@@ -117,11 +127,8 @@ impl Tile {
     /// Numbers of rows that a tile copies for each that it multiplies with: a patch is copied once for the three taps of
     /// a column.
     pub fn rows_copied(self, extents: &Extents) -> f64 {
-        let [_, h, width, _] = extents.x;
-        match Patch::of(h, width) {
-            Some(patch) if in_patches(self.form) => f64::from(patch.lines(width)) / f64::from(HALO_TAPS * TILE_ROWS),
-            _ => 1.0,
-        }
+        let lines = |patch: Patch| f64::from(patch.lines(extents.x[2])) / f64::from(HALO_TAPS * TILE_ROWS);
+        self.patch.map_or(1.0, lines)
     }
     /// The same of columns: those that stay are copied once for all tiles.
     pub fn columns_copied(self) -> f64 {
@@ -137,7 +144,7 @@ impl Tile {
     }
     /// Pixels of a stage of a weight gradient.
     pub fn stage_pixels(self) -> u32 {
-        if in_patches(self.form) { TILE_ROWS } else { WEIGHT_GRAD_DEPTH }
+        if self.patch.is_some() { TILE_ROWS } else { WEIGHT_GRAD_DEPTH }
     }
     fn swizzle(self) -> Swizzle {
         swizzle_of(self.span)
@@ -175,30 +182,33 @@ impl Tile {
         launch.over([blocks, 1, 1], [2 * GROUP_THREADS + copying, 1, 1])
     }
 
-    /// `WgmmaForwardParams`: x, w.
-    pub fn forward_maps(self, extents: &Extents, x: View, w: View) -> Vec<Option<TensorMap>> {
-        let [k, r, s] = extents.w;
-        let source = match self.form {
-            form if in_patches(form) => self.patches(x, extents.x),
-            _ => self.pixels(x, extents.x, Corners::forward(extents), TILE_ROWS, extents.stride),
-        };
+    /// `WgmmaForwardParams`: x, w; behind those of the way out, where copies store z.
+    pub fn forward_maps(self, extents: &Extents, x: View, w: View, z: View) -> Vec<Option<TensorMap>> {
+        let ([n, ..], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
+        let mut maps = self.out_maps(extents, (x, extents.x), (z, [n * p * q, k]));
+        maps.push(Some(match self.patch {
+            Some(patch) => self.patches(patch, x, extents.x),
+            None => self.pixels(x, extents.x, Corners::forward(extents), TILE_ROWS, extents.stride),
+        }));
         let depth = r * s * extents.x[3];
         let filters =
             TensorMap::tiled(w, &[depth, k].map(u64::from), &[self.span, self.columns / self.sharers()]);
-        vec![Some(source), Some(filters.swizzled(self.swizzle()))]
+        maps.push(Some(filters.swizzled(self.swizzle())));
+        maps
     }
 
-    /// `WgmmaDataGradParams`: dz as each residue class sees it, w.
-    pub fn data_grad_maps(self, extents: &Extents, dz: View, w: View) -> Vec<Option<TensorMap>> {
-        let ([n, .., c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
+    /// `WgmmaDataGradParams`: dz as each residue class sees it, w; behind those of the way out, where copies store dx.
+    pub fn data_grad_maps(self, extents: &Extents, dz: View, w: View, dx: View) -> Vec<Option<TensorMap>> {
+        let ([n, height, width, c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
         let shape = [n, p, q, k];
-        let of_class = |class| match self.form {
-            form if in_patches(form) => (class == 0).then(|| self.patches(dz, shape)),
-            _ => Class::of(extents, class)
+        let of_class = |class| match self.patch {
+            Some(patch) => (class == 0).then(|| self.patches(patch, dz, shape)),
+            None => Class::of(extents, class)
                 .filter(|class| class.taps > 0)
                 .map(|class| self.pixels(dz, shape, class.corners, TILE_ROWS, 1)),
         };
-        let mut maps: Vec<_> = (0..MOST_STRIDE * MOST_STRIDE).map(of_class).collect();
+        let mut maps = self.out_maps(extents, (dz, shape), (dx, [n * height * width, c]));
+        maps.extend((0..MOST_STRIDE * MOST_STRIDE).map(of_class));
         let across = self.across();
         let filters =
             TensorMap::tiled(w, &[c, r * s, k].map(u64::from), &[across, 1, self.span / self.sharers()]);
@@ -210,9 +220,9 @@ impl Tile {
     pub fn weight_grad_maps(self, extents: &Extents, x: View, dz: View) -> Vec<Option<TensorMap>> {
         let ([n, ..], [k, ..], [p, q]) = (extents.x, extents.w, extents.z);
         let corners = Corners::forward(extents);
-        let rows = match in_patches(self.form) {
-            true => self.patches(x, extents.x),
-            false => self.pixels(x, extents.x, corners, WEIGHT_GRAD_DEPTH, extents.stride),
+        let rows = match self.patch {
+            Some(patch) => self.patches(patch, x, extents.x),
+            None => self.pixels(x, extents.x, corners, WEIGHT_GRAD_DEPTH, extents.stride),
         };
         let (across, pixels) = (self.across(), [n, p, q].map(u64::from).iter().product());
         let filters =
@@ -224,9 +234,27 @@ impl Tile {
         let Corners { lower, upper } = corners;
         TensorMap::im2col(view, shape, lower, upper, self.span, pixels, stride).swizzled(self.swizzle())
     }
+    /// `WgmmaStoreParams`: the images that E copies from, if it does, and the result, a matrix; none of the other forms.
+    fn out_maps(
+        self,
+        extents: &Extents,
+        (source, shape): (View, [u32; 4]),
+        (result, [rows, columns]): (View, [u32; 2]),
+    ) -> Vec<Option<TensorMap>> {
+        if self.form != Kernels::WgmmaStore {
+            return vec![];
+        }
+        let (across, part_rows) = (self.across(), self.part_rows());
+        let identity = || {
+            // Of every stride-th pixel of every stride-th line, as E's outputs are.
+            TensorMap::im2col(source, shape, [0; 2], [0; 2], across, part_rows, extents.stride)
+        };
+        let result = TensorMap::tiled(result, &[columns, rows].map(u64::from), &[across, part_rows]);
+        let identity = (extents.identity > 0).then(identity);
+        [identity, Some(result)].map(|map| map.map(|map| map.swizzled(swizzle_of(across)))).into()
+    }
     /// The pixels of a tile, with a row above and one below.
-    fn patches(self, view: View, [n, h, w, c]: [u32; 4]) -> TensorMap {
-        let patch = Patch::of(h, w).expect("the form suits the shapes");
+    fn patches(self, patch: Patch, view: View, [n, h, w, c]: [u32; 4]) -> TensorMap {
         let extents = [self.span, w, patch.rows + HALO_TAPS - 1, patch.images];
         TensorMap::tiled(view, &[c, w, h, n].map(u64::from), &extents).swizzled(self.swizzle())
     }
@@ -244,7 +272,8 @@ impl Tile {
             let rounds = (splits * tiles).div_ceil(MULTIPROCESSORS / self.sharers());
             let stages = extents.output_pixels().div_ceil(splits).div_ceil(self.stage_pixels());
             // 2048 products of bf16 a cycle.
-            let products = u64::from(stages) * u64::from(self.rows() * self.columns * self.stage_pixels() / 2048);
+            let products =
+                u64::from(stages) * u64::from(self.rows() * self.columns * self.stage_pixels() / 2048);
             // Written by the product, read by the sum.
             let bytes = u64::from(splits) * u64::from(elements) * u64::from(filters) * 8;
             u64::from(rounds) * (products + ROUND) + bytes / BYTES_A_CYCLE
@@ -271,7 +300,7 @@ fn swizzle_of(span: u32) -> Swizzle {
     if span == 64 { Swizzle::Bytes128 } else { Swizzle::Bytes64 }
 }
 
-/// Whether rows come as patches with their halo.
+/// Whether rows always come as patches with their halo.
 fn in_patches(form: Kernels) -> bool {
     matches!(form, Kernels::WgmmaHalo | Kernels::WgmmaResident)
 }
@@ -282,8 +311,8 @@ fn depth_channels(op: &Op, extents: &Extents) -> u32 {
 }
 
 /// The span for so many channels, and how many of it a stage holds.
-fn span(form: Kernels, channels: u32) -> Option<(u32, u32)> {
-    let spans = if in_patches(form) { &SPANS[1..] } else { &SPANS[..] };
+fn span(halo: bool, channels: u32) -> Option<(u32, u32)> {
+    let spans = if halo { &SPANS[1..] } else { &SPANS[..] };
     spans.iter().find(|(span, _)| channels.is_multiple_of(*span)).copied()
 }
 
@@ -355,9 +384,8 @@ impl Patch {
         // The rows of one wgmma follow each other in the patch.
         let in_one = images == 1 || (rows * width).is_multiple_of(WGMMA_ROWS);
         let patch = Self { rows, images };
-        let suits = images * rows * width == TILE_ROWS
-            && in_one
-            && patch.lines(width) <= TILE_ROWS + MOST_HALO_LINES;
+        let suits =
+            images * rows * width == TILE_ROWS && in_one && patch.lines(width) <= TILE_ROWS + MOST_HALO_LINES;
         suits.then_some(patch)
     }
     /// Lines, the halo's among them.
@@ -369,30 +397,40 @@ impl Patch {
 /// Whether there is a kernel of this form for a convolution's product of these extents.
 pub fn suits(form: Kernels, op: &Op, extents: &Extents) -> bool {
     let ([_, h, width, c], [k, r, s]) = (extents.x, extents.w);
-    let Some((span, spans)) = span(form, depth_channels(op, extents)) else { return false };
+    let halo = in_patches(form);
+    let Some((span, spans)) = span(halo, depth_channels(op, extents)) else { return false };
     if ![c, k].iter().all(|channels| channels.is_multiple_of(CHUNK)) {
         return false;
     }
     // A stage is full, and the eight channels that a thread stores are all of E or none.
     let full = |taps: u32, channels: u32| (taps * (channels / span)).is_multiple_of(spans);
     let by_eight = extents.identity.is_multiple_of(CHUNK);
-    let halo = !in_patches(form)
+    let patches = !halo
         || (r, s, extents.stride, extents.pad) == (HALO_TAPS, HALO_TAPS, 1, 1)
             && Patch::of(h, width).is_some();
+    // Copies store what is rounded and nothing else, as a matrix.
+    let stores = form != Kernels::WgmmaStore
+        || match op {
+            Op::Conv2d(conv) => matches!(conv.epilogue, Epilogue::None | Epilogue::Statistics),
+            Op::Conv2dDataGrad(Conv2dDataGrad { addend, epilogue, .. }) => {
+                (*addend, *epilogue, extents.stride) == (Addend::None, GradEpilogue::None, 1)
+            }
+            _ => false,
+        };
     // All columns in one tile, and their whole depth in shared memory.
     let stays = |columns: u32, depth: u32| {
         form != Kernels::WgmmaResident || columns <= RESIDENT_COLUMNS[0] && depth <= RESIDENT_CHANNELS
     };
     let pixels = extents.stride <= MOST_STEP && Corners::forward(extents).fit();
     match op {
-        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && halo && stays(k, c),
+        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && patches && stores && stays(k, c),
         Op::Conv2dDataGrad(_) => {
             let mut classes =
                 (0..extents.stride * extents.stride).filter_map(|class| Class::of(extents, class));
             let fit = |class: Class| class.taps == 0 || full(class.taps, k) && class.corners.fit();
-            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && halo && stays(c, k)
+            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && patches && stores && stays(c, k)
         }
-        Op::Conv2dWeightGrad(_) => pixels && halo && form != Kernels::WgmmaResident,
+        Op::Conv2dWeightGrad(_) => pixels && patches && stores && form != Kernels::WgmmaResident,
         _ => false,
     }
 }
@@ -404,6 +442,7 @@ mod tests {
     use crate::graph::Shape;
     use crate::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad};
 
+    /// Each takes no more than the one before.
     const FORMS: [Kernels; 6] = [
         Kernels::Wgmma,
         Kernels::WgmmaWs,
@@ -449,6 +488,26 @@ mod tests {
         assert_eq!(suiting([500, 32, 32, 96], 192, 1, 2), [cluster; 3]);
         // The stem.
         assert_eq!(suiting([500, 32, 32, 3], 96, 3, 1), [None, None, None]);
+    }
+
+    #[test]
+    fn copies_store_what_is_only_rounded() {
+        let (x, w) = (Shape::from([2, 7, 5, 64]), Shape::from([64, 3, 3, 64]));
+        let takes = |op: Op| suits(Kernels::WgmmaStore, &op, &Extents::new(&op, &x, &w));
+        let conv = Conv2d::same(3, 1);
+        assert!(takes(conv.into()));
+        assert!(takes(Conv2d { epilogue: Epilogue::Statistics, identity: 32, ..conv }.into()));
+        assert!(takes(Conv2d::same(3, 2).into()));
+        assert!(!takes(Conv2d { identity: 12, ..conv }.into()));
+        let scaled = Epilogue::ScaleShift { outer: false, relu: false };
+        assert!(!takes(Conv2d { epilogue: scaled, ..conv }.into()));
+
+        let data = Conv2dDataGrad::new(conv, x.clone());
+        assert!(takes(data.clone().into()));
+        assert!(!takes(Conv2dDataGrad { addend: Addend::Tensor, ..data.clone() }.into()));
+        assert!(!takes(Conv2dDataGrad { epilogue: GradEpilogue::Relu { projected: false }, ..data }.into()));
+        assert!(!takes(Conv2dDataGrad::new(Conv2d::same(3, 2), x.clone()).into()));
+        assert!(!takes(Conv2dWeightGrad { conv, filter: w.clone() }.into()));
     }
 
     #[test]
@@ -513,6 +572,9 @@ mod tests {
         assert_eq!(tile(Kernels::WgmmaCluster, 96).parts(900), 8);
         assert_eq!(tile(Kernels::WgmmaCluster, 192).suffix(), "_192_span32");
         assert_eq!(tile(Kernels::WgmmaHalo, 96).suffix(), "_96");
+        assert_eq!(tile(Kernels::WgmmaStore, 96).suffix(), "_halo_96");
+        let [(op, odd), ..] = products([8, 7, 5, 96], 96, 3, 1);
+        assert_eq!(Tile::new(Kernels::WgmmaStore, &op, &odd, 64).suffix(), "_64_span32");
     }
 
     #[test]
@@ -522,7 +584,7 @@ mod tests {
         let (x, w) = (view(2 * 3 * 256 * 96), view(2 * 96 * 9 * 96));
         let launch = |form, multiprocessors| {
             let tile = Tile::new(form, &op, &extents, 96);
-            let maps = tile.forward_maps(&extents, x, w);
+            let maps = tile.forward_maps(&extents, x, w, x);
             let launch = tile.over(Launch::new("k"), [768, 96], 1, multiprocessors, maps, &none);
             (launch.grid[0], launch.block[0])
         };
@@ -536,7 +598,7 @@ mod tests {
         assert_eq!(launch(Kernels::WgmmaHalo, 0), (2, 384));
 
         let tile = Tile::new(Kernels::WgmmaHalo, &data_op, &data, 96);
-        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, tile.data_grad_maps(&data, x, w), &none);
+        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, tile.data_grad_maps(&data, x, w, x), &none);
         let offsets: Vec<usize> = launch.maps.iter().map(|(offset, _)| *offset).collect();
         assert_eq!((launch.params.len(), offsets), (6 * 128, vec![0, 4 * 128]));
         let tile = Tile::new(Kernels::WgmmaCluster, &weight_op, &weight, 192);
