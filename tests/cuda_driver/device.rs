@@ -36,7 +36,7 @@ fn run(folder: &std::path::Path, on_card: bool, options: Options) {
             true => Box::new(CardDriver::open(0, images())?.synchronous(options.sync)),
             false => Box::new(EmulatorDriver::new(0)),
         };
-        Ok(Box::new(CudaDevice::new(driver, layout, precision, options)?) as Box<dyn Device>)
+        Ok(Box::new(CudaDevice::new(driver, layout, precision, options.clone())?) as Box<dyn Device>)
     };
     let environment = Environment { open_data: &tiny::data, open_device: &open };
     let run = TrainOptions { length: Some(Length::Epochs(2)), ..tiny::options(folder) };
