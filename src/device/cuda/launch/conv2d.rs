@@ -9,7 +9,7 @@ use super::{Address, Launch, Site, View, extent, suffix};
 use super::{batch_norm, two_stream};
 use crate::device::cuda::kernels::{self, Generation, Kernels};
 use crate::graph::{Graph, Node, Shape};
-use crate::ops::{Addend, Conv2d, Epilogue, Op};
+use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Epilogue, GradEpilogue, Op};
 
 /// Threads of a naive block: NAIVE_THREADS of `naive.cu`; and of the sum of splits: SUM_THREADS of
 /// `tiled_weight_grad.cu`.
@@ -78,6 +78,11 @@ impl Extents {
         Self::of(site.graph(), site.node()).expect("only convolutions are launched here")
     }
 
+    /// Those of the convolution with this filter alone: only the first has E.
+    fn branch(mut self, branch: usize) -> Self {
+        self.identity = if branch == 0 { self.identity } else { 0 };
+        self
+    }
     /// N P Q.
     fn output_pixels(&self) -> u32 {
         product(&[self.x[0], self.z[0], self.z[1]])
@@ -236,21 +241,28 @@ fn tile_columns(columns: u32) -> u32 {
     *TILE_COLUMNS.iter().min_by_key(|&&tile| columns.next_multiple_of(tile)).expect("there are three")
 }
 
-/// `conv2d`.
+/// `conv2d`: a launch a filter.
 pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
     let Op::Conv2d(op) = &site.node().op else { unreachable!("launched as another operation") };
-    let extents = Extents::at(site);
+    (0..op.branches()).flat_map(|branch| forward(site, op, branch)).collect()
+}
+
+/// z, or a projection's, and its statistics.
+fn forward(site: &Site<'_>, op: &Conv2d, branch: usize) -> Vec<Launch> {
+    let extents = Extents::at(site).branch(branch);
+    let first = branch * site.node().outputs.len() / op.branches();
     let (pixels, filters) = (extents.output_pixels(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d", filters);
     let launch = &mut shaped.launch;
     let statistics = op.epilogue == Epilogue::Statistics;
     let in_tiles = statistics && shaped.tile.is_some();
+    let folded = |i: usize| site.maybe_input(i).filter(|_| matches!(op.epilogue, Epilogue::ScaleShift { .. }));
     let params = ForwardParams {
         x: launch.reads(site.input(0)),
-        w: launch.reads(site.input(1)),
-        scale_shift: launch.may_read(site.maybe_input(2)),
-        outer: launch.may_read(site.maybe_input(3)),
-        z: launch.writes(site.output(0)),
+        w: launch.reads(site.input(1 + branch)),
+        scale_shift: launch.may_read(folded(2)),
+        outer: launch.may_read(folded(3)),
+        z: launch.writes(site.output(first)),
         partials: launch.may_write(in_tiles.then(|| site.scratch())),
         extents,
         relu: u32::from(matches!(op.epilogue, Epilogue::ScaleShift { relu: true, .. })),
@@ -258,41 +270,61 @@ pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
     };
     let mut launches = vec![shaped.over(pixels, [1, 1], &params)];
     if in_tiles {
-        launches.push(batch_stats::finalise(site.scratch(), site.output(1), [pixels, filters], TILE_ROWS));
+        let stats = site.output(first + 1);
+        launches.push(batch_stats::finalise(site.scratch(), stats, [pixels, filters], TILE_ROWS));
     } else if statistics {
         let z = Matrix {
-            view: site.output(0),
-            kernel_suffix: suffix(site.output_dtype(0)),
+            view: site.output(first),
+            kernel_suffix: suffix(site.output_dtype(first)),
             rows: pixels as usize,
             channels: filters,
         };
-        launches.extend(batch_stats::of(&z, site.scratch(), site.output(1)));
+        launches.extend(batch_stats::of(&z, site.scratch(), site.output(first + 1)));
     }
     launches
 }
 
-/// `conv2d_data_grad`.
+/// `conv2d_data_grad`: a launch a filter. A projection's comes first and stores dx, in the storage's type, which the last
+/// has as its addend: a thread reads an element before it writes it.
 pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
     let Op::Conv2dDataGrad(op) = &site.node().op else { unreachable!("launched as another operation") };
-    let extents = Extents::at(site);
+    let Conv2dDataGrad { addend, epilogue, .. } = *op;
+    if !op.conv.projected {
+        return data_grad(site, op, 0, (addend, epilogue));
+    }
+    let projection = data_grad(site, op, 1, (addend, GradEpilogue::None));
+    [projection, data_grad(site, op, 0, (Addend::None, epilogue))].concat()
+}
+
+/// dx of layer 1, or of its projection, with the parts of the ends that are its own.
+fn data_grad(
+    site: &Site<'_>,
+    op: &Conv2dDataGrad,
+    branch: usize,
+    (addend, end): (Addend, GradEpilogue),
+) -> Vec<Launch> {
+    let extents = Extents::at(site).branch(branch);
+    let onto = op.conv.projected && branch == 0;
     let [images, height, width, channels] = extents.x;
     let mut shaped = Shaped::new(site, "conv2d_data_grad", channels);
     // A tiled kernel takes the pixels by their residues under the stride; the first class is the largest.
     let classes = if shaped.tile.is_some() { extents.stride } else { 1 };
     let rows = product(&[images, height.div_ceil(classes), width.div_ceil(classes)]);
 
-    let epilogue = op.first_of_epilogue();
-    let sums: Vec<View> = (1..site.node().outputs.len()).map(|o| site.output(o)).collect();
+    let (added, epilogue) = (op.first_of_addend(), op.first_of_epilogue());
+    let sums: Vec<View> = (1..=2 * end.branches()).map(|o| site.output(o)).collect();
     let branches = two_stream::reduced(site, epilogue + 1, &sums);
     // A naive kernel leaves the sums to passes over the g that it stored.
     let in_tiles = if shaped.tile.is_some() { &branches[..] } else { &[] };
     let launch = &mut shaped.launch;
+    let dx = launch.writes(site.output(0));
+    let addend_view = (addend != Addend::None).then(|| site.input(added));
     let params = DataGradParams {
-        dz: launch.reads(site.input(0)),
-        w: launch.reads(site.input(1)),
-        addend: launch.may_read((op.addend != Addend::None).then(|| site.input(2))),
-        mask: launch.may_read((op.addend == Addend::Masked).then(|| site.input(3))),
-        dx: launch.writes(site.output(0)),
+        dz: launch.reads(site.input(2 * branch)),
+        w: launch.reads(site.input(2 * branch + 1)),
+        addend: if onto { dx } else { launch.may_read(addend_view) },
+        mask: launch.may_read((addend == Addend::Masked).then(|| site.input(added + 1))),
+        dx,
         relu: launch.may_read((!branches.is_empty()).then(|| site.input(epilogue))),
         z: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.z))),
         stats: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.stats))),
@@ -333,8 +365,13 @@ impl Splits {
     }
 }
 
-/// `conv2d_weight_grad`.
+/// `conv2d_weight_grad`: a launch a filter.
 pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
+    (0..site.node().outputs.len()).flat_map(|branch| weight_grad(site, branch)).collect()
+}
+
+/// dw, or a projection's.
+fn weight_grad(site: &Site<'_>, branch: usize) -> Vec<Launch> {
     let extents = Extents::at(site);
     let (rows, filters) = (extents.filter_elements(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d_weight_grad", filters);
@@ -343,15 +380,15 @@ pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
     let launch = &mut shaped.launch;
     let params = WeightGradParams {
         x: launch.reads(site.input(0)),
-        dz: launch.reads(site.input(1)),
-        dw: launch.writes(if in_splits { site.scratch() } else { site.output(0) }),
+        dz: launch.reads(site.input(1 + branch)),
+        dw: launch.writes(if in_splits { site.scratch() } else { site.output(branch) }),
         extents,
         pixels_per_split: splits.pixels,
         padding: 0,
     };
     let mut launches = vec![shaped.over(rows, [splits.count, 1], &params)];
     if in_splits {
-        launches.push(sum_splits(site.scratch(), site.output(0), product(&[filters, rows]), splits.count));
+        launches.push(sum_splits(site.scratch(), site.output(branch), product(&[filters, rows]), splits.count));
     }
     launches
 }
@@ -364,7 +401,7 @@ fn sum_splits(partials: View, dw: View, elements: u32, splits: u32) -> Launch {
     launch.over(blocks(elements.into()), [ELEMENT_THREADS, 1, 1]).with(&params)
 }
 
-/// Bytes of scratch, enough for every form.
+/// Bytes of scratch, enough for every form. Launches of several filters take turns in it.
 pub fn scratch(graph: &Graph, node: &Node) -> usize {
     let Some(extents) = Extents::of(graph, node) else { return 0 };
     let filters = extents.w[0];
