@@ -305,6 +305,24 @@ __device__ __forceinline__ void registers_decrease() {
 #endif
 }
 
+// elect.sync: true in one thread of a warp whose threads all ask. Unlike a comparison with its lane, it tells the
+// compiler that what follows is one thread's, and needs no loop over threads whose operands differ.
+__device__ __forceinline__ bool elect() {
+#if defined(__CUDACC__)
+    uint32_t elected;
+    asm volatile(
+        "{\n"
+        ".reg .pred elected;\n"
+        "elect.sync _|elected, 0xffffffff;\n"
+        "selp.u32 %0, 1, 0, elected;\n"
+        "}"
+        : "=r"(elected));
+    return elected != 0;
+#else
+    return lane_id() == 0;
+#endif
+}
+
 // -- Barriers of some of a block's threads, and of a cluster. --
 
 // barrier.sync of number `id`, 1 to 15, by `threads` threads, whole warps; number 0 is __syncthreads'.

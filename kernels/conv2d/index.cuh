@@ -104,6 +104,18 @@ __host__ __device__ constexpr uint32_t pack_pixel(Pixel pixel, uint32_t height, 
     return (pixel.image * height + pixel.y) * width + pixel.x;
 }
 
+// Moves `count` pixels on, one row of the image at a time.
+__host__ __device__ constexpr void advance_pixel(Pixel& pixel, uint32_t count, uint32_t height, uint32_t width) {
+    pixel.x += count;
+    while (pixel.x >= width) {
+        pixel.x -= width;
+        if (++pixel.y == height) {
+            pixel.y = 0;
+            ++pixel.image;
+        }
+    }
+}
+
 // An element of a filter.
 struct Tap {
     uint32_t r, s, c;

@@ -53,19 +53,17 @@ __device__ __forceinline__ void wgmma(const typename Product::Params& p) {
         ptx::fence_barrier_init();
     }
     __syncthreads();
+    auto depth = product.depth(work);
     const auto fetch = [&](uint32_t step) {
         ptx::Barrier& full = shared.full[step % STAGES];
         ptx::barrier_arrive_and_expect(full, product.stage_bytes());
-        product.load(shared.stages[step % STAGES], full, work, step);
+        product.load(shared.stages[step % STAGES], full, work, depth);
     };
     for (uint32_t step = 0; copies && step < min(STAGES, work.steps); ++step) {
         fetch(step);
     }
 
     typename Tile::Sums sums;
-    if (work.steps == 0) {
-        clear_sums(sums);
-    }
     RingPlace<STAGES> place;
     for (uint32_t step = 0; step < work.steps; ++step) {
         ptx::barrier_wait(shared.full[place.slot], place.parity);

@@ -3,7 +3,8 @@
 //
 // Rows are the input pixels of one residue class under the stride, at most four classes, columns the C channels. A
 // class is a convolution of stride 1 over dz with the taps that reach it, in reverse; its tensor map has the bounding
-// box that walks its pixels. The filters lie across the depth and stay so: wgmma reads them that way.
+// box that walks its pixels. The filters lie across the depth and stay so: wgmma reads them that way. The depth of a
+// projection, which has the same extents and other tensor maps, follows in the same sums.
 #pragma once
 
 #include "gather.cuh"
@@ -23,8 +24,8 @@ struct WgmmaDataGrad {
     using Out = WayOut<COLUMNS, 1 + MOST_BRANCHES>;
 
     const Params& p;
-    uint32_t channel_tiles, row_tiles,
-        spans;  // row_tiles: of the largest class, of SHARERS blocks each; spans of a tap
+    uint32_t channel_tiles;
+    uint32_t row_tiles;  // of the largest class, of SHARERS blocks each
 
     // A block's part of a tile. Past the end of a class a tile has no steps, and goes out only for its partial sums,
     // which are zeros.
@@ -33,13 +34,14 @@ struct WgmmaDataGrad {
         uint32_t residue_class, rows;  // rows of the class
         uint32_t part;                 // of the partial sums, the first of the tile's groups
         int32_t x, y, image;           // of the first row: the corner that its taps count from
+        uint32_t tap_rows, tap_columns;
+        uint32_t r, s;  // the filter's element at the corner: its last of the class
     };
 
     __device__ __forceinline__ explicit WgmmaDataGrad(const Params& p) : p(p) {
         const Extents& e = p.conv.e;
         channel_tiles = ceil_div(e.c, COLUMNS);
         row_tiles = ceil_div(e.n * ceil_div(e.h, e.stride) * ceil_div(e.w, e.stride), Tile::ROWS * SHARERS);
-        spans = e.k / SPAN;
     }
     __device__ __forceinline__ uint32_t tiles() const {
         return p.conv.e.stride * p.conv.e.stride * row_tiles * channel_tiles;
@@ -60,45 +62,58 @@ struct WgmmaDataGrad {
         work.rows = p.conv.e.n * rows.positions * columns.positions;
         if (first_of_tile < work.rows) {
             const Pixel first = unpack_pixel(work.first_row, rows.positions, columns.positions);
-            work.steps = rows.taps * columns.taps * spans / SPANS;
+            work.steps = convolutions(p.conv) * (rows.taps * columns.taps * (p.conv.e.k / SPAN) / SPANS);
             // Taps count downwards from the origin: the last is the corner.
             work.y = rows.source(rows.origin(first.y), rows.taps - 1);
             work.x = columns.source(columns.origin(first.x), columns.taps - 1);
             work.image = int32_t(first.image);
+            work.tap_rows = rows.taps;
+            work.tap_columns = columns.taps;
+            work.r = rows.filter(rows.taps - 1);
+            work.s = columns.filter(columns.taps - 1);
         }
         return work;
     }
     __device__ __forceinline__ static constexpr uint32_t stage_bytes() { return sizeof(typename Tile::Stage); }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
-    __device__ __forceinline__ const TensorMap& source_map(const Work& work) const { return p.dz[work.residue_class]; }
-    // Taps in the order of the pixels that they read, from the corner on: that of the filters, reversed.
-    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work,
-                                         uint32_t step, uint32_t sharer = 0) const {
-        const uint32_t tap_columns = source(work.residue_class).columns.taps;
-#pragma unroll
+    // Channels of this depth are filters, and its taps in the order of the pixels that they read, from the corner on:
+    // that of the filters' elements, reversed.
+    struct Depth : TapSpan {
+        uint32_t convolution;
+    };
+    __device__ __forceinline__ Depth depth(const Work&) const { return {{0, 0, 0}, 0}; }
+    __device__ __forceinline__ const TensorMap& source_map(const Work& work, const Depth& at) const {
+        return p.maps[at.convolution].dz[work.residue_class];
+    }
+    // Once all channels and taps are through, the projection's follow.
+    __device__ __forceinline__ uint32_t depth_channels() const { return p.conv.e.k; }
+    __device__ __forceinline__ void turn(Depth& at) const { at = {{0, 0, 0}, 1}; }
+    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
+                                         uint32_t sharer = 0) const {
+        // Not unrolled: whoever copies has few registers.
+#pragma unroll 1
         for (uint32_t i = 0; i < SPANS; ++i) {
-            const uint32_t span = step * SPANS + i, tap = span / spans, filter = span % spans * SPAN;
-            const uint32_t tap_row = tap / tap_columns, tap_column = tap % tap_columns;
-            ptx::load_im2col(stage.rows + i * Rows::BOX_BYTES, source_map(work), full, int32_t(filter), work.x, work.y,
-                             work.image, uint16_t(tap_column), uint16_t(tap_row), 0);
-            load_columns(stage.columns, full, work, i, tap_row, tap_column, filter, sharer);
+            ptx::load_im2col(stage.rows + i * Rows::BOX_BYTES, source_map(work, at), full, int32_t(at.channel), work.x,
+                             work.y, work.image, uint16_t(at.column), uint16_t(at.row), 0);
+            load_columns(stage.columns, full, work, i, at, sharer);
+            at.advance(SPAN, depth_channels(), work.tap_columns);
+            if (at.row == work.tap_rows) {
+                turn(at);
+            }
         }
     }
     // The filters of span `i` of a stage: this block's part of what SHARERS blocks share.
     __device__ __forceinline__ void load_columns(unsigned char* columns, ptx::Barrier& full, const Work& work,
-                                                 uint32_t i, uint32_t tap_row, uint32_t tap_column, uint32_t filter,
-                                                 uint32_t sharer) const {
+                                                 uint32_t i, const Depth& at, uint32_t sharer) const {
         constexpr uint32_t LINES = SPAN / SHARERS;
         constexpr uint16_t SHARED_BY = SHARERS > 1 ? (1 << SHARERS) - 1 : 0;
-        const Source<bf16> of_class = source(work.residue_class);
-        const uint32_t r = of_class.rows.filter(of_class.rows.taps - 1 - tap_row);
-        const uint32_t s = of_class.columns.filter(of_class.columns.taps - 1 - tap_column);
+        const uint32_t r = work.r - at.row * p.conv.e.stride, s = work.s - at.column * p.conv.e.stride;
         const uint32_t line = i * SPAN + sharer * LINES;
 #pragma unroll
         for (uint32_t box = 0; box < Columns::BOXES; ++box) {
-            ptx::load_box(columns + box * Columns::BOX_BYTES + line * Columns::LINE_BYTES, p.w, full,
-                          int32_t(work.first_column + box * ACROSS), int32_t(r * p.conv.e.s + s),
-                          int32_t(filter + sharer * LINES), SHARED_BY);
+            ptx::load_box(columns + box * Columns::BOX_BYTES + line * Columns::LINE_BYTES, p.maps[at.convolution].w,
+                          full, int32_t(work.first_column + box * ACROSS), int32_t(r * p.conv.e.s + s),
+                          int32_t(at.channel + sharer * LINES), SHARED_BY);
         }
     }
     __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,
@@ -119,7 +134,11 @@ __device__ __forceinline__ void WgmmaDataGrad<COLUMNS, SPAN, GROUPS, BLOCKS, SHA
 #pragma unroll
     for (uint32_t part = 0; part < PARTS; ++part) {
         const uint32_t c = place.first_column + part * PART + part_column(place.thread);
-        const float* const means[MOST_BRANCHES] = {conv.stats[0] + c, conv.stats[1] + c};
+        const float* means[MOST_BRANCHES];
+#pragma unroll
+        for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
+            means[b] = conv.stats[b] != nullptr ? conv.stats[b] + c : nullptr;
+        }
         ReluSums relu_sums = {};
         // Where rows lie is found anew for each part, rather than kept for all of them.
         uint32_t first_row = place.first_row;
@@ -131,8 +150,11 @@ __device__ __forceinline__ void WgmmaDataGrad<COLUMNS, SPAN, GROUPS, BLOCKS, SHA
             for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
                 const uint32_t row = group_row(place.thread, i, round);
                 if (row < place.count && c < channels) {
-                    Eight dx;
-                    read_part(staged, place.thread, round, dx);
+                    Eight dx = {};
+                    // Without steps the sums hold nothing.
+                    if (work.steps > 0) {
+                        read_part(staged, place.thread, round, dx);
+                    }
                     store_data_grad<true>(conv, of_class.target(first_row + row), c, means, dx, relu_sums);
                 }
             }

@@ -17,6 +17,23 @@
 
 namespace conv2d {
 
+// Where copies are in the depth of a tile: its channels in spans, then its taps, row by row. Counted, since a division
+// would take as long as a copy may.
+struct TapSpan {
+    uint32_t channel, row, column;
+
+    __device__ __forceinline__ void advance(uint32_t span, uint32_t channels, uint32_t tap_columns) {
+        channel += span;
+        if (channel == channels) {
+            channel = 0;
+            if (++column == tap_columns) {
+                column = 0;
+                ++row;
+            }
+        }
+    }
+};
+
 // Depth of a stage.
 constexpr uint32_t stage_depth(uint32_t span) { return span == 64 ? 64 : 96; }
 
@@ -30,7 +47,7 @@ struct WgmmaForward {
     using Out = WayOut<COLUMNS, 1>;
 
     const Params& p;
-    uint32_t pixels, filter_tiles, spans;  // spans of a tap
+    uint32_t pixels, filter_tiles;
 
     // A tile.
     struct Work {
@@ -39,10 +56,7 @@ struct WgmmaForward {
     };
 
     __device__ __forceinline__ explicit WgmmaForward(const Params& p)
-        : p(p),
-          pixels(p.conv.e.n * p.conv.e.p * p.conv.e.q),
-          filter_tiles(ceil_div(p.conv.e.k, COLUMNS)),
-          spans(p.conv.e.c / SPAN) {}
+        : p(p), pixels(p.conv.e.n * p.conv.e.p * p.conv.e.q), filter_tiles(ceil_div(p.conv.e.k, COLUMNS)) {}
     // Tiles, each of as many blocks as share its columns, one below the other.
     __device__ __forceinline__ uint32_t tiles() const { return ceil_div(pixels, Tile::ROWS * SHARERS) * filter_tiles; }
     // A block's part of a tile. Filters first: tiles that are worked on together read the same pixels.
@@ -52,7 +66,7 @@ struct WgmmaForward {
         const Pixel first = unpack_pixel(first_row, e.p, e.q);
         return {first_row,
                 tile % filter_tiles * COLUMNS,
-                e.r * e.s * spans / SPANS,
+                e.r * e.s * (e.c / SPAN) / SPANS,
                 int32_t(first.x * e.stride) - int32_t(e.pad),
                 int32_t(first.y * e.stride) - int32_t(e.pad),
                 int32_t(first.image)};
@@ -60,26 +74,30 @@ struct WgmmaForward {
     // Bytes that a step's copies bring.
     __device__ __forceinline__ static constexpr uint32_t stage_bytes() { return sizeof(typename Tile::Stage); }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
-    __device__ __forceinline__ const TensorMap& source_map(const Work&) const { return p.x; }
-    // By one thread: the copies of a step, on the stage's barrier.
-    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work,
-                                         uint32_t step, uint32_t sharer = 0) const {
+    // Where the depth begins.
+    using Depth = TapSpan;
+    __device__ __forceinline__ Depth depth(const Work&) const { return {0, 0, 0}; }
+    __device__ __forceinline__ const TensorMap& source_map(const Work&, const Depth&) const { return p.x; }
+    // Once all channels and taps are through, nothing follows.
+    __device__ __forceinline__ uint32_t depth_channels() const { return p.conv.e.c; }
+    __device__ __forceinline__ void turn(Depth&) const {}
+    // By one thread: the copies of a step, on the stage's barrier. Moves on to the next.
+    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
+                                         uint32_t sharer = 0) const {
 #pragma unroll
         for (uint32_t i = 0; i < SPANS; ++i) {
-            const uint32_t span = step * SPANS + i, tap = span / spans, channel = span % spans * SPAN;
-            const uint32_t tap_row = tap / p.conv.e.s, tap_column = tap % p.conv.e.s;
-            ptx::load_im2col(stage.rows + i * Rows::BOX_BYTES, p.x, full, int32_t(channel), work.x, work.y, work.image,
-                             uint16_t(tap_column), uint16_t(tap_row), 0);
-            load_columns(stage.columns, full, work, i, tap_row, tap_column, channel, sharer);
+            ptx::load_im2col(stage.rows + i * Rows::BOX_BYTES, p.x, full, int32_t(at.channel), work.x, work.y,
+                             work.image, uint16_t(at.column), uint16_t(at.row), 0);
+            load_columns(stage.columns, full, work, i, at, sharer);
+            at.advance(SPAN, p.conv.e.c, p.conv.e.s);
         }
     }
     // The filters of span `i` of a stage: this block's part of what SHARERS blocks share.
     __device__ __forceinline__ void load_columns(unsigned char* columns, ptx::Barrier& full, const Work& work,
-                                                 uint32_t i, uint32_t tap_row, uint32_t tap_column, uint32_t channel,
-                                                 uint32_t sharer) const {
+                                                 uint32_t i, const TapSpan& at, uint32_t sharer) const {
         constexpr uint32_t LINES = COLUMNS / SHARERS;
         constexpr uint16_t SHARED_BY = SHARERS > 1 ? (1 << SHARERS) - 1 : 0;
-        const uint32_t element = (tap_row * p.conv.e.s + tap_column) * p.conv.e.c + channel;
+        const uint32_t element = (at.row * p.conv.e.s + at.column) * p.conv.e.c + at.channel;
         ptx::load_box(columns + i * Columns::BOX_BYTES + sharer * LINES * Columns::LINE_BYTES, p.w, full,
                       int32_t(element), int32_t(work.first_column + sharer * LINES), SHARED_BY);
     }
@@ -92,11 +110,12 @@ struct Stored {
     uint32_t pairs[CHUNK / 2];
 
     Stored() = default;
-    // Of numbers that bf16 holds exactly.
+    // Of numbers that bf16 holds exactly; at once, or the compiler would keep twice as many registers until then.
     __device__ __forceinline__ explicit Stored(const Eight& v) {
 #pragma unroll
         for (uint32_t l = 0; l < CHUNK; l += 2) {
             pairs[l / 2] = __float_as_uint(v[l]) >> 16 | __float_as_uint(v[l + 1]);
+            ptx::keep(pairs[l / 2]);
         }
     }
     __device__ __forceinline__ float operator[](uint32_t l) const {

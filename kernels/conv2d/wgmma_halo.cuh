@@ -75,13 +75,20 @@ struct WithPatches : Product {
     __device__ __forceinline__ PatchOfGroup<Tile::BLOCKS> rows_of(uint32_t group) const { return {patch, group}; }
     // A step is a span of channels and a column of taps.
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full,
-                                         const typename Product::Work& work, uint32_t step, uint32_t sharer) const {
-        const uint32_t channel = step / HALO_TAPS * HALO_SPAN, tap_column = step % HALO_TAPS;
-        ptx::load_box(stage.rows, this->source_map(work), full, int32_t(channel), work.x + int32_t(tap_column), work.y,
-                      work.image, 0);
+                                         const typename Product::Work& work, typename Product::Depth& at,
+                                         uint32_t sharer) const {
+        ptx::load_box(stage.rows, this->source_map(work, at), full, int32_t(at.channel), work.x + int32_t(at.column),
+                      work.y, work.image, 0);
 #pragma unroll
-        for (uint32_t tap_row = 0; tap_row < HALO_TAPS; ++tap_row) {
-            this->load_columns(stage.columns, full, work, tap_row, tap_row, tap_column, channel, sharer);
+        for (at.row = 0; at.row < HALO_TAPS; ++at.row) {
+            this->load_columns(stage.columns, full, work, at.row, at, sharer);
+        }
+        if (++at.column == HALO_TAPS) {
+            at.column = 0;
+            at.channel += HALO_SPAN;
+            if (at.channel == this->depth_channels()) {
+                this->turn(at);
+            }
         }
     }
 };

@@ -17,13 +17,13 @@ __device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, u
     // Teams take tiles in turns.
     constexpr uint32_t TEAMS = CONSUMERS / Tile::GROUPS;
     RIR_SHARED_DYNAMIC(Shared, shared);
-    const uint32_t first = blockIdx.x / SHARERS, step = gridDim.x / SHARERS;
-    RingPlace<Shared::STAGES> place;
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();
-        if (threadIdx.x == 0) {
+        if (threadIdx.x < WARP && ptx::elect()) {
             const Product product(p);
-            for (uint32_t tile = first; tile < product.tiles(); tile += step) {
+            RingPlace<Shared::STAGES> place;
+#pragma unroll 1
+            for (uint32_t tile = blockIdx.x / SHARERS; tile < product.tiles(); tile += gridDim.x / SHARERS) {
                 produce(product, shared, product.work(tile, sharer), place, sharer);
             }
         }
@@ -33,7 +33,9 @@ __device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, u
         const uint32_t consumer = threadIdx.x / GROUP_THREADS - 1;
         const uint32_t team = consumer / Tile::GROUPS, group = consumer % Tile::GROUPS;
         uint32_t turn = 0;
-        for (uint32_t tile = first; tile < product.tiles(); tile += step) {
+        RingPlace<Shared::STAGES> place;
+#pragma unroll 1
+        for (uint32_t tile = blockIdx.x / SHARERS; tile < product.tiles(); tile += gridDim.x / SHARERS) {
             const auto work = product.work(tile, sharer);
             if (turn == team) {
                 typename Tile::Sums sums;

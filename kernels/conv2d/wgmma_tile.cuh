@@ -84,18 +84,6 @@ __device__ __forceinline__ void keep_sums(Sums& sums) {
     }
 }
 
-// The sums of a tile without depth.
-template <typename Sums>
-__device__ __forceinline__ void clear_sums(Sums& sums) {
-#pragma unroll
-    for (auto& block : sums) {
-#pragma unroll
-        for (float& sum : block) {
-            sum = 0;
-        }
-    }
-}
-
 // -- The ring of stages. --
 
 // A place in the ring, and the parity of the phase in which it is used there.

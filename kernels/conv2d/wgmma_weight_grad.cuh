@@ -8,8 +8,7 @@
 // the pixels of a stage.
 #pragma once
 
-#include "wgmma_epilogue.cuh"
-#include "wgmma_params.cuh"
+#include "wgmma_forward.cuh"
 
 namespace conv2d {
 
@@ -27,11 +26,12 @@ struct WgmmaWeightGrad {
     struct Out {};
 
     const Params& p;
-    uint32_t pixels, elements, filter_tiles, row_tiles, spans;  // spans of a tap
+    uint32_t pixels, elements, filter_tiles, row_tiles;
 
     struct Work {
         uint32_t first_row, first_column, steps;
         uint32_t split, first_pixel;
+        TapSpan tap;  // of the first row
     };
 
     __device__ __forceinline__ explicit WgmmaWeightGrad(const Params& p) : p(p) {
@@ -40,7 +40,6 @@ struct WgmmaWeightGrad {
         elements = e.r * e.s * e.c;
         filter_tiles = ceil_div(e.k, COLUMNS);
         row_tiles = ceil_div(elements, Tile::ROWS * SHARERS);
-        spans = e.c / SPAN;
     }
     __device__ __forceinline__ uint32_t tiles() const {
         return ceil_div(pixels, p.conv.pixels_per_split) * row_tiles * filter_tiles;
@@ -50,34 +49,48 @@ struct WgmmaWeightGrad {
         const uint32_t of_split = tile % (row_tiles * filter_tiles), split = tile / (row_tiles * filter_tiles);
         const uint32_t first_pixel = split * p.conv.pixels_per_split;
         const uint32_t count = min(p.conv.pixels_per_split, pixels - first_pixel);
-        return {(of_split / filter_tiles * SHARERS + sharer) * Tile::ROWS, of_split % filter_tiles * COLUMNS,
-                ceil_div(count, WEIGHT_GRAD_DEPTH), split, first_pixel};
+        const uint32_t first_row = (of_split / filter_tiles * SHARERS + sharer) * Tile::ROWS;
+        const Tap tap = unpack_tap(first_row, p.conv.e.s, p.conv.e.c);
+        return {first_row,
+                of_split % filter_tiles * COLUMNS,
+                ceil_div(count, WEIGHT_GRAD_DEPTH),
+                split,
+                first_pixel,
+                {tap.c, tap.r, tap.s}};
     }
     __device__ __forceinline__ static constexpr uint32_t stage_bytes() { return sizeof(typename Tile::Stage); }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
-    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work,
-                                         uint32_t step, uint32_t sharer = 0) const {
+    // The first of a step's pixels.
+    struct Depth {
+        uint32_t m;
+        Pixel pixel;
+    };
+    __device__ __forceinline__ Depth depth(const Work& work) const {
+        return {work.first_pixel, unpack_pixel(work.first_pixel, p.conv.e.p, p.conv.e.q)};
+    }
+    __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
+                                         uint32_t sharer = 0) const {
         const Extents& e = p.conv.e;
         constexpr uint32_t LINES = WEIGHT_GRAD_DEPTH / SHARERS;
         constexpr uint16_t SHARED_BY = SHARERS > 1 ? (1 << SHARERS) - 1 : 0;
-        const uint32_t m = work.first_pixel + step * WEIGHT_GRAD_DEPTH;
-        const Pixel first = unpack_pixel(m, e.p, e.q);
-        const int32_t x = int32_t(first.x * e.stride) - int32_t(e.pad);
-        const int32_t y = int32_t(first.y * e.stride) - int32_t(e.pad);
+        const int32_t x = int32_t(at.pixel.x * e.stride) - int32_t(e.pad);
+        const int32_t y = int32_t(at.pixel.y * e.stride) - int32_t(e.pad);
+        TapSpan tap = work.tap;
 #pragma unroll
         for (uint32_t box = 0; box < Rows::BOXES; ++box) {
-            const uint32_t span = work.first_row / SPAN + box;
             // Past the last tap there is none: channels past the last come as zeros, and count.
-            const uint32_t tap = min(span / spans, e.r * e.s - 1);
-            const uint32_t channel = (span - tap * spans) * SPAN;
-            ptx::load_im2col(stage.rows + box * Rows::BOX_BYTES, p.x, full, int32_t(channel), x, y,
-                             int32_t(first.image), uint16_t(tap % e.s), uint16_t(tap / e.s), 0);
+            const bool past = tap.row >= e.r;
+            ptx::load_im2col(stage.rows + box * Rows::BOX_BYTES, p.x, full, int32_t(past ? e.c : tap.channel), x, y,
+                             int32_t(at.pixel.image), uint16_t(tap.column), uint16_t(past ? 0 : tap.row), 0);
+            tap.advance(SPAN, e.c, e.s);
         }
 #pragma unroll
         for (uint32_t box = 0; box < Columns::BOXES; ++box) {
             ptx::load_box(stage.columns + box * Columns::BOX_BYTES + sharer * LINES * Columns::LINE_BYTES, p.dz, full,
-                          int32_t(work.first_column + box * ACROSS), int32_t(m + sharer * LINES), SHARED_BY);
+                          int32_t(work.first_column + box * ACROSS), int32_t(at.m + sharer * LINES), SHARED_BY);
         }
+        at.m += WEIGHT_GRAD_DEPTH;
+        advance_pixel(at.pixel, WEIGHT_GRAD_DEPTH, e.p, e.q);
     }
     // Eight lanes hold eight neighbours of a filter: a whole sector.
     __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,

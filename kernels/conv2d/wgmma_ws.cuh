@@ -30,12 +30,14 @@ __device__ __forceinline__ void make_ring(Shared& shared, uint32_t users) {
 template <typename Product, typename Shared>
 __device__ __forceinline__ void produce(const Product& product, Shared& shared, const typename Product::Work& work,
                                         RingPlace<Shared::STAGES>& place, uint32_t sharer = 0) {
+    auto depth = product.depth(work);
+#pragma unroll 1
     for (uint32_t step = 0; step < work.steps; ++step) {
         ptx::Barrier& full = shared.full[place.slot];
         // The phase before: of the first round, one that never was.
         ptx::barrier_wait(shared.empty[place.slot], place.parity ^ 1);
         ptx::barrier_arrive_and_expect(full, product.stage_bytes());
-        product.load(shared.stages[place.slot], full, work, step, sharer);
+        product.load(shared.stages[place.slot], full, work, depth, sharer);
         place.advance();
     }
 }
@@ -53,15 +55,13 @@ __device__ __forceinline__ void release(ptx::Barrier& empty) {
     }
 }
 
-// By a warp group: multiplies a tile's steps, from `place` on.
+// By a warp group: multiplies a tile's steps, from `place` on. Without steps the sums hold nothing: whatever else set
+// them here would keep wgmma waiting for it in every step.
 template <uint32_t SHARERS, typename Tile, typename Shared, typename RowsAt>
 __device__ __forceinline__ void consume(Shared& shared, uint32_t steps, const RowsAt& rows_at,
                                         RingPlace<Shared::STAGES>& place, typename Tile::Sums& sums) {
-    if (steps == 0) {
-        clear_sums(sums);
-        return;
-    }
     uint32_t used = 0;  // the slot of the step before
+#pragma unroll 1
     for (uint32_t step = 0; step < steps; ++step) {
         ptx::barrier_wait(shared.full[place.slot], place.parity);
         multiply_stage<Tile>(shared.stages[place.slot], rows_at, sums, step > 0);
@@ -90,7 +90,7 @@ __device__ __forceinline__ void wgmma_ws(const typename Product::Params& p) {
     RingPlace<Shared::STAGES> place;
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();
-        if (threadIdx.x == 0) {
+        if (threadIdx.x < WARP && ptx::elect()) {
             produce(product, shared, work, place);
         }
     } else {

@@ -25,13 +25,13 @@ void AsyncCopies::start(Thread& thread, void* to, const void* from, uint32_t byt
     if (source_bytes > bytes) {
         fault(site, "cp.async of %u bytes, of which %u from the source", bytes, source_bytes);
     }
-    if (!machine.arena.near(uintptr_t(to))) fault(site, "cp.async writes where no shared memory is");
+    if (!thread.arena->near(uintptr_t(to))) fault(site, "cp.async writes where no shared memory is");
     if (uintptr_t(from) % bytes != 0) fault(site, "cp.async of %u bytes from an address not aligned to as many", bytes);
     if (source_bytes > 0) machine.touch_range(thread, uintptr_t(from), source_bytes, Access::Read, site);
     machine.touch(thread, uintptr_t(to), bytes, Access::AsyncWrite, site);
     copies_.push_back({static_cast<unsigned char*>(to), static_cast<const unsigned char*>(from), bytes, source_bytes,
                        groups_, false, site});
-    if (machine.block.random().below(4) == 0) {
+    if (machine.cluster.random().below(4) == 0) {
         copies_.back().move();
     } else {
         std::memset(to, POISON, bytes);
@@ -40,7 +40,7 @@ void AsyncCopies::start(Thread& thread, void* to, const void* from, uint32_t byt
 
 void AsyncCopies::commit(Thread& thread) {
     for (Copy& copy : copies_) {
-        if (!copy.moved && thread.machine->block.random().below(4) == 0) copy.move();
+        if (!copy.moved && thread.machine->cluster.random().below(4) == 0) copy.move();
     }
     ++groups_;
 }

@@ -12,13 +12,13 @@
 
 // nvcc makes a function of the exported name, so that no other C function may have it, nor the kernel's own function;
 // its declaration here, and an entry of C linkage, make the same errors of both.
-#define RIR_KERNEL(name, Params, max_threads, ...)                                                              \
+#define RIR_KERNEL_CLUSTER(name, Params, max_threads, cluster, ...)                                             \
     extern "C" void name(Params);                                                                               \
     extern "C" void rir_kernel_##name(const void* params) { __VA_ARGS__(*static_cast<const Params*>(params)); } \
     static const ::rir::emu::Registration rir_registration_##name(                                              \
-        {#name, sizeof(Params), max_threads, ::rir::emu::INSTRUMENTED, rir_kernel_##name});
+        {#name, sizeof(Params), max_threads, cluster, ::rir::emu::INSTRUMENTED, rir_kernel_##name});
+#define RIR_KERNEL(name, Params, max_threads, ...) RIR_KERNEL_CLUSTER(name, Params, max_threads, 1, __VA_ARGS__)
 #define RIR_KERNEL_ALONE RIR_KERNEL
-#define RIR_KERNEL_CLUSTER(name, Params, max_threads, cluster, ...) RIR_KERNEL(name, Params, max_threads, __VA_ARGS__)
 
 // The tag is one variable for each expansion (and each instance of a template around it).
 #define RIR_SHARED(Storage, name)      \

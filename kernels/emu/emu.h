@@ -27,9 +27,9 @@ struct RirEmuLaunch {
     size_t params_bytes;
     const struct RirEmuTensor* tensors;
     size_t tensor_count;
-    uint64_t seed;      // of the order of blocks and threads
-    uint32_t counters;  // nonzero: count traffic, which is slower
-    uint32_t padding;
+    uint64_t seed;          // of the order of blocks and threads
+    uint32_t counters;      // nonzero: count traffic, which is slower
+    uint32_t programmatic;  // nonzero: the launch before may still be under way when this one begins
 };
 
 // What a launch moved; bank conflicts and coalescing by warp-wide access.
@@ -42,7 +42,13 @@ struct RirEmuCounters {
     uint64_t shared_cycles;    // 4-byte-bank passes they take; equal to the accesses' least where nothing conflicts
     uint64_t shared_least_cycles;
     uint64_t barriers;
-    uint64_t matrix_instructions;  // warp-wide mma
+    uint64_t matrix_instructions;   // warp-wide mma
+    uint64_t bulk_read_bytes;       // that bulk copies read from global memory, once for all blocks that they go to
+    uint64_t bulk_arrived_bytes;    // that they brought to shared memory, zeros outside of tensors included
+    uint64_t bulk_written_bytes;    // that bulk stores wrote to global memory
+    uint64_t warpgroup_products;    // wgmma
+    uint64_t warpgroup_read_bytes;  // of shared memory, by them
+    uint64_t warpgroup_flops;       // two for every product of two numbers
 };
 
 // Runs a launch to its end on the calling thread. Returns 0, or 1 with a sentence in `message` (cut to `message_bytes`,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <numeric>
 
 #include "ptx.hpp"
@@ -40,15 +41,29 @@ Machine::Name Machine::name(const uint3& index) {
     return name;
 }
 
-Machine::Name Machine::block_name(uint64_t linear) const {
+uint3 Machine::block_index(uint64_t linear) const {
     const uint64_t x = launch->grid[0], y = launch->grid[1];
-    return name({unsigned(linear % x), unsigned(linear / x % y), unsigned(linear / x / y)});
+    return {unsigned(linear % x), unsigned(linear / x % y), unsigned(linear / x / y)};
+}
+
+Machine::Name Machine::block_name(uint64_t linear) const { return name(block_index(linear)); }
+
+bool Machine::is_shared(uintptr_t address) const {
+    return std::any_of(arenas.begin(), arenas.end(), [&](const auto& arena) { return arena->near(address); });
+}
+
+void Machine::describe_shared(uintptr_t address, char* text, size_t size) const {
+    for (const auto& arena : arenas) {
+        if (arena->near(address)) return arena->describe(address, text, size);
+    }
 }
 
 void Machine::complain(const void* site, const char* format, va_list arguments) {
     Text text(message_, sizeof message_);
     text.add("kernel %s", launch->kernel);
-    if (running) text.add(", block %s, thread %s", name(block_index).text, name(running->index).text);
+    if (running) {
+        text.add(", block %s, thread %s", name(cluster.block_index(running->block)).text, name(running->index).text);
+    }
     text.add(": ");
     text.add_list(format, arguments);
     site_ = site;
@@ -68,7 +83,7 @@ void fault(const void* site, const char* format, ...) {
     va_start(arguments, format);
     machine.complain(site, format, arguments);
     va_end(arguments);
-    machine.block.leave_by_fault();
+    machine.cluster.leave_by_fault();
 }
 
 bool Machine::accepts(const RirEmuLaunch& launch) {
@@ -87,6 +102,11 @@ bool Machine::accepts(const RirEmuLaunch& launch) {
                grid[2] > 65535) {
         complain(nullptr, "a grid of %u x %u x %u blocks, where it may have up to 2147483647 x 65535 x 65535, none 0",
                  grid[0], grid[1], grid[2]);
+    } else if (grid[0] % kernel->cluster != 0) {
+        complain(nullptr, "a grid of %u blocks along x, where clusters have %u", grid[0], kernel->cluster);
+    } else if (kernel->cluster > MAX_BLOCKS || (kernel->cluster > 1 && threads % LANES != 0)) {
+        complain(nullptr, "a cluster of %u blocks of %u threads: the emulator runs up to %u, of whole warps",
+                 kernel->cluster, uint32_t(threads), MAX_BLOCKS);
     } else if (launch.dynamic_shared > launch.shared_limit) {
         complain(nullptr, "%u bytes of dynamic shared memory, where a block may have %u", launch.dynamic_shared,
                  launch.shared_limit);
@@ -102,44 +122,56 @@ int Machine::run(const RirEmuLaunch& launch, const Kernel* kernel, RirEmuCounter
     site_ = nullptr;
     if (counters) *counters = {};
     if (accepts(launch)) {
-        std::memcpy(params, launch.params, launch.params_bytes);
-        arena.begin_launch(launch.dynamic_shared, launch.shared_limit);
-        global.begin_launch(launch.tensors, launch.tensor_count);
-        clocks.begin_launch();
-        shadow.begin_launch(global.extents(), arena.begin(), SharedArena::BYTES);
-        block.begin_launch(launch.block);
-        const bool counts = counters && launch.counters;
-        this->counters.begin_launch(counts ? counters : nullptr);
-
+        begin_launch(launch.counters ? counters : nullptr);
         Random random(launch.seed);
-        std::vector<uint32_t> order(size_t(launch.grid[0]) * launch.grid[1] * launch.grid[2]);
+        std::vector<uint32_t> order(size_t(launch.grid[0]) * launch.grid[1] * launch.grid[2] / kernel->cluster);
         std::iota(order.begin(), order.end(), 0);
         for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(uint32_t(i))]);
-
         for (size_t i = 0; i < order.size() && !faulted_; ++i) {
-            const uint32_t x = launch.grid[0], y = launch.grid[1];
-            block_index = {order[i] % x, order[i] / x % y, order[i] / x / y};
-            arena.begin_block();
-            clocks.begin_block(block.threads());
-            shadow.begin_block(order[i]);
-            if (counts) this->counters.begin_block(block.threads());
-            block.run(random);
-            if (counts) this->counters.end_block();
-            if (!faulted_ && !block.all_exited()) {
-                char waiting[768];
-                block.describe_deadlock(waiting, sizeof waiting);
-                complain(nullptr, "block %s: deadlock, no thread can go on: %s", name(block_index).text, waiting);
-            }
+            run_cluster(uint64_t(order[i]) * kernel->cluster, random);
         }
     }
     if (counters) {
-        counters->barriers = block.barriers();
-        counters->matrix_instructions = block.matrix_instructions();
+        counters->barriers = cluster.barriers();
+        counters->matrix_instructions = cluster.matrix_instructions();
     }
     if (message && bytes > 0) std::snprintf(message, bytes, "%s", faulted_ ? message_ : "");
     // A return address is just past its call.
     if (site) *site = site_ ? uint64_t(site_) - 1 : 0;
     return faulted_;
+}
+
+void Machine::begin_launch(RirEmuCounters* counted) {
+    std::memcpy(params, launch->params, launch->params_bytes);
+    while (arenas.size() < kernel->cluster) arenas.push_back(std::make_unique<SharedArena>());
+    std::vector<uintptr_t> shared;
+    for (const auto& arena : arenas) {
+        arena->begin_launch(launch->dynamic_shared, launch->shared_limit);
+        shared.push_back(arena->begin());
+    }
+    global.begin_launch(launch->tensors, launch->tensor_count);
+    clocks.begin_launch();
+    shadow.begin_launch(global.extents(), shared, SharedArena::BYTES);
+    cluster.begin_launch(launch->block, kernel->cluster);
+    counters.begin_launch(counted);
+}
+
+void Machine::run_cluster(uint64_t first_block, Random& random) {
+    for (const auto& arena : arenas) arena->begin_block();
+    clocks.begin_cluster(cluster.blocks(), cluster.threads_of_block());
+    agents.begin_cluster();
+    barriers.begin_cluster();
+    bulk.begin_cluster();
+    warpgroups.begin_cluster();
+    shadow.begin_cluster(first_block);
+    if (counters.wanted()) counters.begin_block(cluster.blocks() * cluster.threads_of_block());
+    cluster.run(first_block, random);
+    if (counters.wanted()) counters.end_block();
+    if (!faulted_ && !cluster.all_exited()) {
+        char waiting[768];
+        cluster.describe_deadlock(waiting, sizeof waiting);
+        complain(nullptr, "block %s: deadlock, no thread can go on: %s", block_name(first_block).text, waiting);
+    }
 }
 
 void Machine::check_alignment(uintptr_t address, size_t bytes, Access access, const char* where, const void* site) {
@@ -148,6 +180,7 @@ void Machine::check_alignment(uintptr_t address, size_t bytes, Access access, co
 }
 
 void Machine::touch_shared(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
+    const SharedArena& arena = *thread.arena;
     const bool inside = arena.holds(address, bytes);
     if (!inside || address % bytes != 0) [[unlikely]] {
         char where[128];
@@ -156,18 +189,46 @@ void Machine::touch_shared(Thread& thread, uintptr_t address, size_t bytes, Acce
         fault(site, "%s %zu bytes %s", verb(access), bytes, where);
     }
     if (!kernel->instrumented) return;
-    const Actor actor{thread.rank, clocks.now(thread.rank), site};
-    shadow.shared(address, bytes, access, actor);
+    const Actor actor = Actor::of(thread.rank, clocks, site);
+    shadow.shared(thread.block, address, bytes, access, actor);
     if (counters.wanted()) [[unlikely]]
         counters.count(Space::Shared, address, bytes, access, actor);
 }
 
 void Machine::share(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
-    if (kernel->instrumented) shadow.shared(address, bytes, access, {thread.rank, clocks.now(thread.rank), site});
+    if (!kernel->instrumented) return;
+    shadow.shared(thread.block, address, bytes, access, Actor::of(thread.rank, clocks, site));
 }
 
 void Machine::finish_async_write(Thread& thread, uintptr_t address, size_t bytes, const void* site) {
-    if (kernel->instrumented) shadow.finish_async_write(address, bytes, {thread.rank, clocks.now(thread.rank), site});
+    if (!kernel->instrumented) return;
+    shadow.finish_async_write(thread.block, address, bytes, Actor::of(thread.rank, clocks, site));
+}
+
+void Machine::touch_shared_by(const Actor& actor, uint32_t block, uintptr_t address, size_t bytes, Access access) {
+    const SharedArena& arena = *arenas[block];
+    if (!arena.holds(address, bytes)) {
+        char where[128];
+        arena.describe(address, where, sizeof where);
+        fault(actor.site, "%s that %s %zu bytes %s", agents.name(actor.thread), verb(access), bytes, where);
+    }
+    if (kernel->instrumented) shadow.shared(block, address, bytes, access, actor);
+}
+
+void Machine::touch_global_by(const Actor& actor, uintptr_t address, size_t bytes, Access access) {
+    for (size_t piece; bytes > 0; address += piece, bytes -= piece) {
+        piece = 16;
+        while (piece > bytes || address % piece != 0) piece /= 2;
+        const Extent* extent = global.find(address);
+        if (writes(access) && !extent->writable) {
+            char where[128];
+            global.describe(address, where, sizeof where);
+            fault(actor.site, "%s that %s %zu bytes %s, which the launch only reads", agents.name(actor.thread),
+                  verb(access), piece, where);
+        }
+        // What nobody may write has no races.
+        if (kernel->instrumented && extent->writable) shadow.global(*extent, address, piece, access, actor);
+    }
 }
 
 bool Machine::touch_params(uintptr_t address, size_t bytes, Access access, const void* site) {
@@ -194,7 +255,7 @@ void Machine::check_global(const Extent* extent, uintptr_t address, size_t bytes
 
 void Machine::touch(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
     if (address - thread.stack_low < Stack::BYTES) return;
-    if (arena.near(address)) return touch_shared(thread, address, bytes, access, site);
+    if (thread.arena->near(address)) return touch_shared(thread, address, bytes, access, site);
     if (touch_params(address, bytes, access, site)) return;
 
     const Extent* extent = global.find(address);
@@ -205,8 +266,11 @@ void Machine::touch(Thread& thread, uintptr_t address, size_t bytes, Access acce
         if (extent) touch_bytewise(thread, address, bytes, access, site);
         return;
     }
+    if (!thread.follows) [[unlikely]]
+        fault(site, "%s global memory before griddepcontrol.wait, while the launches before may be under way",
+              verb(access));
     if (!kernel->instrumented) return;
-    const Actor actor{thread.rank, clocks.now(thread.rank), site};
+    const Actor actor = Actor::of(thread.rank, clocks, site);
     shadow.global(*extent, address, bytes, access, actor);
     if (counters.wanted()) [[unlikely]]
         counters.count(Space::Global, address, bytes, access, actor);
@@ -232,16 +296,16 @@ void touch(const void* address, size_t bytes, Access access, const void* site) {
 
 void* static_shared(const void* tag, size_t bytes, size_t alignment) {
     const char* error = nullptr;
-    void* structure = running->machine->arena.static_structure(tag, bytes, alignment, error);
+    void* structure = running->arena->static_structure(tag, bytes, alignment, error);
     if (!structure) fault(__builtin_return_address(0), "%s", error);
     return structure;
 }
 
-void* dynamic_shared() { return running->machine->arena.dynamic(); }
+void* dynamic_shared() { return running->arena->dynamic(); }
 
 uint3 thread_index() { return running->index; }
 unsigned lane_id() { return running->lane(); }
-uint3 block_index() { return running->machine->block_index; }
+uint3 block_index() { return running->machine->cluster.block_index(running->block); }
 dim3 block_extent() {
     const uint32_t* extent = running->machine->launch->block;
     return {extent[0], extent[1], extent[2]};

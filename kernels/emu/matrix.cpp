@@ -31,7 +31,7 @@ void check_row(Machine& machine, Thread* const* lanes, uint32_t lane, Primitive 
     const Call& call = lanes[lane]->call;
     const uintptr_t row = moved(*lanes[lane]).row;
     running = lanes[lane];
-    if (!machine.arena.near(row)) {
+    if (!lanes[lane]->arena->near(row)) {
         fault(call.site, "%s of a row that is not in shared memory",
               primitive == Primitive::StoreMatrices ? "stmatrix" : "ldmatrix");
     }
@@ -107,7 +107,7 @@ namespace {
 void call(Primitive primitive, unsigned count, void* operands, const char* file, int line, const void* site) {
     Call call{primitive, uint8_t(count), file, line, site, UINT32_MAX};
     call.matrices = operands;
-    running->machine->block.at_warp(call);
+    running->machine->cluster.at_warp(call);
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ struct Kernel {
     const char* name;
     size_t params_bytes;
     uint32_t max_threads;
+    uint32_t cluster;   // blocks, along x
     bool instrumented;  // compiled with -fsanitize=thread, so that every access is seen
     void (*entry)(const void* params);
 };

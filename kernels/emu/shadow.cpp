@@ -37,62 +37,26 @@ const char* past(Access access) {
 
 }  // namespace
 
-Stamp Clocks::tick() {
-    if (latest_ == UINT32_MAX) fault(nullptr, "more synchronisations in one launch than the emulator can count");
-    return ++latest_;
-}
-
-void Clocks::begin_launch() {
-    if (latest_ < UINT32_MAX / 2) return;
-    latest_ = 0;
-    std::memset(seen_, 0, sizeof seen_);
-}
-
-void Clocks::begin_block(uint32_t threads) {
-    threads_ = threads;
-    earlier_blocks_ = tick();
-    barrier();
-}
-
-void Clocks::barrier() {
-    ordered_ = tick();
-    std::fill_n(now_, threads_, tick());
-}
-
-void Clocks::join(uint32_t warp, uint32_t lanes) {
-    Stamp joined[LANES] = {};
-    const uint32_t first = warp * LANES;
-    for (uint32_t lane = 0; lane < LANES; ++lane) {
-        if (!(lanes >> lane & 1)) continue;
-        for (uint32_t other = 0; other < LANES; ++other) {
-            joined[other] = std::max(joined[other], seen_[first + lane][other]);
-        }
-        joined[lane] = std::max(joined[lane], now_[first + lane]);
-    }
-    const Stamp now = tick();
-    for (uint32_t lane = 0; lane < LANES; ++lane) {
-        if (!(lanes >> lane & 1)) continue;
-        std::copy_n(joined, LANES, seen_[first + lane]);
-        now_[first + lane] = now;
-    }
-}
-
-void Shadow::begin_launch(const std::vector<Extent>& global, uintptr_t shared_begin, size_t shared_bytes) {
+void Shadow::begin_launch(const std::vector<Extent>& global, const std::vector<uintptr_t>& shared,
+                          size_t shared_bytes) {
     for (Region& region : regions_) recycle(region.pages);
-    regions_.resize(global.size() + 1);
+    extents_ = global.size();
+    regions_.resize(global.size() + shared.size());
     const auto cover = [](Region& region, uintptr_t begin, uintptr_t end) {
         region.begin = begin;
         region.end = end;
         region.pages.assign(((end - 1) >> PAGE_SHIFT) - (begin >> PAGE_SHIFT) + 1, Page{});
     };
     for (const Extent& extent : global) cover(regions_[extent.shadow], extent.begin, extent.end);
-    cover(regions_.back(), shared_begin, shared_begin + shared_bytes);
+    for (size_t block = 0; block < shared.size(); ++block) {
+        cover(regions_[extents_ + block], shared[block], shared[block] + shared_bytes);
+    }
     blocks_.clear();
     nodes_.assign(1, Node{});
     free_node_ = 0;
 }
 
-void Shadow::begin_block(uint64_t block) { blocks_.push_back({clocks_.earlier_blocks(), block}); }
+void Shadow::begin_cluster(uint64_t first_block) { blocks_.push_back({clocks_.earlier(), first_block}); }
 
 void Shadow::recycle(std::vector<Page>& pages) {
     for (Page& page : pages) {
@@ -171,17 +135,17 @@ void Shadow::record(Cell& cell, uintptr_t address, size_t bytes, Access access, 
 template <bool SHARED>
 void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor) {
     const Write& write = cell.write;
-    const bool of_this_block = write.stamp > clocks_.earlier_blocks();
+    const bool of_this_block = write.stamp > clocks_.earlier();
     if (SHARED && !of_this_block) [[unlikely]] {
         if (reads(access)) {
             char where[128];
-            running->machine->arena.describe(address, where, sizeof where);
+            running->machine->describe_shared(address, where, sizeof where);
             fault(actor.site, "%s %zu bytes %s, which no thread of this block ever wrote", verb(access), bytes, where);
         }
         // What earlier blocks did here is of no concern; and this first store is one that nothing can race with but by
         // what is recorded below.
         drop_groups(cell);
-        cell.write = {clocks_.ordered(), pack(actor.site), uint16_t(actor.thread)};
+        cell.write = {clocks_.ordered(actor.starter), pack(actor.site), uint16_t(actor.thread)};
         return;
     }
     if (write.stamp == 0 || (of_this_block && write.thread == actor.thread)) return;
@@ -189,13 +153,26 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
         const uint32_t thread = write.thread ^ UNFINISHED;
         race(address, bytes, access, actor, Access::AsyncWrite, write.stamp, thread, write.site);
     }
-    if (!of_this_block || !clocks_.before(write.stamp, write.thread, actor.thread)) {
+    if (!of_this_block || !clocks_.before(write.stamp, write.thread, actor.starter)) {
         race(address, bytes, access, actor, Access::Write, write.stamp, write.thread, write.site);
     }
+    if (SHARED && actor.is_agent()) check_proxy(write, address, bytes, access, actor);
 }
 
-void Shadow::finish_async_write(uintptr_t address, size_t bytes, const Actor& actor) {
-    Page& page = regions_.back().page(address);
+// What a thread wrote reaches the asynchronous proxy by a fence of that thread alone, whatever barriers say.
+void Shadow::check_proxy(const Write& write, uintptr_t address, size_t bytes, Access access, const Actor& actor) const {
+    if (write.thread >= AGENT || clocks_.fenced(write.stamp, write.thread)) return;
+    const Machine& machine = *running->machine;
+    char where[128];
+    machine.describe_shared(address, where, sizeof where);
+    fault(actor.site,
+          "%s that %s %zu bytes %s, which thread %s wrote (code at 0x%zx), without fence.proxy.async after it",
+          machine.agents.name(actor.thread), verb(access), bytes, where,
+          Machine::name(machine.cluster.thread(write.thread).index).text, size_t(SITES + write.site) - 1);
+}
+
+void Shadow::finish_async_write(uint32_t block, uintptr_t address, size_t bytes, const Actor& actor) {
+    Page& page = regions_[extents_ + block].page(address);
     const size_t in_page = address & ((uintptr_t(1) << PAGE_SHIFT) - 1);
     Cell* cell = page.cells + (in_page >> page.shift);
     for (Cell* end = cell + (bytes >> page.shift); cell != end; ++cell) {
@@ -203,17 +180,21 @@ void Shadow::finish_async_write(uintptr_t address, size_t bytes, const Actor& ac
     }
 }
 
+bool Shadow::of_block(const Group& group, const Actor& actor) const {
+    return group.warp * LANES < AGENT && clocks_.same_block(group.warp * LANES, actor.starter);
+}
+
 void Shadow::check_group(const Group& group, uintptr_t address, size_t bytes, Access access, const Actor& actor) const {
     if (group.stamp == 0 || !conflict(group.access, access)) return;
     const uint32_t first = group.warp * LANES;
-    if (group.stamp <= clocks_.earlier_blocks()) {
+    if (group.stamp <= clocks_.earlier()) {
         const uint32_t thread = first + uint32_t(__builtin_ctz(group.lanes));
         race(address, bytes, access, actor, group.access, group.stamp, thread, group.site);
     }
-    if (group.stamp <= clocks_.ordered()) return;
+    if (of_block(group, actor) && group.stamp <= clocks_.ordered(actor.starter)) return;
     for (uint32_t lanes = group.lanes; lanes != 0; lanes &= lanes - 1) {
         const uint32_t thread = first + uint32_t(__builtin_ctz(lanes));
-        if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.thread)) {
+        if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.starter)) {
             race(address, bytes, access, actor, group.access, group.stamp, thread, group.site);
         }
     }
@@ -221,11 +202,10 @@ void Shadow::check_group(const Group& group, uintptr_t address, size_t bytes, Ac
 
 // Whether all that conflicts with a group of this block conflicts with a like access by this actor too.
 bool Shadow::superseded(const Group& group, const Actor& actor) const {
-    if (group.stamp <= clocks_.ordered()) return true;
-    if (group.warp != actor.thread / LANES) return false;
+    if (of_block(group, actor) && group.stamp <= clocks_.ordered(actor.starter)) return true;
     for (uint32_t lanes = group.lanes; lanes != 0; lanes &= lanes - 1) {
         const uint32_t thread = group.warp * LANES + uint32_t(__builtin_ctz(lanes));
-        if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.thread)) return false;
+        if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.starter)) return false;
     }
     return true;
 }
@@ -252,7 +232,7 @@ void Shadow::record_in_groups(Cell& cell, uintptr_t address, size_t bytes, Acces
     // Whether a group is still needed beside the others and this access.
     const auto keep = [&](Group& group) {
         check_group(group, address, bytes, access, actor);
-        if (group.stamp <= clocks_.earlier_blocks()) {
+        if (group.stamp <= clocks_.earlier()) {
             // One stands for all: what would race with it would race with each.
             bool& another = of_earlier_blocks[int(group.access)];
             return !std::exchange(another, true);
@@ -307,22 +287,27 @@ void Shadow::drop_groups(Cell& cell) {
 void Shadow::race(uintptr_t address, size_t bytes, Access access, const Actor& actor, Access earlier, Stamp stamp,
                   uint32_t thread, int32_t site) const {
     const Machine& machine = *running->machine;
-    char where[128], who[128];
-    if (machine.arena.near(address)) {
-        machine.arena.describe(address, where, sizeof where);
+    char where[128], who[160];
+    if (machine.is_shared(address)) {
+        machine.describe_shared(address, where, sizeof where);
     } else {
         machine.global.describe(address, where, sizeof where);
     }
-    const Machine::Name name = Machine::name(machine.block.thread(thread).index);
-    if (stamp <= clocks_.earlier_blocks()) {
+    if (thread >= AGENT) {
+        std::snprintf(who, sizeof who, "%s",
+                      stamp <= clocks_.earlier() ? "an earlier block's" : machine.agents.name(thread));
+    } else if (stamp <= clocks_.earlier()) {
         const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), stamp - 1,
                                             [](Stamp s, const BlockStart& start) { return s < start.stamp; });
-        std::snprintf(who, sizeof who, "thread %s of block %s", name.text, machine.block_name((after - 1)->block).text);
+        const uint64_t block = (after - 1)->block + machine.cluster.block_of(thread);
+        std::snprintf(who, sizeof who, "thread %s of block %s",
+                      Machine::name(machine.cluster.thread(thread).index).text, machine.block_name(block).text);
     } else {
-        std::snprintf(who, sizeof who, "thread %s", name.text);
+        std::snprintf(who, sizeof who, "thread %s", Machine::name(machine.cluster.thread(thread).index).text);
     }
-    fault(actor.site, "race: %s %zu bytes %s, which %s %s (code at 0x%zx), and nothing orders the two", verb(access),
-          bytes, where, who, past(earlier), size_t(SITES + site) - 1);
+    fault(actor.site, "race: %s%s%s %zu bytes %s, which %s %s (code at 0x%zx), and nothing orders the two",
+          actor.is_agent() ? machine.agents.name(actor.thread) : "", actor.is_agent() ? " " : "", verb(access), bytes,
+          where, who, past(earlier), size_t(SITES + site) - 1);
 }
 
 template void Shadow::apply<false>(Region&, uintptr_t, size_t, Access, const Actor&);

@@ -48,13 +48,14 @@ impl Counted {
         let c = &self.counters;
         vec![
             ("launches", grouped(self.launches)),
-            ("read", human(c.global_read_bytes)),
-            ("written", human(c.global_written_bytes)),
+            ("read", human(c.global_read_bytes + c.bulk_read_bytes)),
+            ("written", human(c.global_written_bytes + c.bulk_written_bytes)),
             ("in vain", format!("{:.1} %", 100.0 * self.in_vain)),
-            ("shared", human(c.shared_read_bytes + c.shared_written_bytes)),
+            ("shared", human(c.shared_bytes())),
             ("conflicts", grouped(self.bank_conflicts)),
             ("barriers", grouped(c.barriers)),
             ("matrix", grouped(c.matrix_instructions)),
+            ("wgmma", grouped(c.warpgroup_products)),
             ("bytes/FLOP", self.bytes_per_flop.map_or_else(|| "-".into(), |ratio| format!("{ratio:.3}"))),
         ]
     }
@@ -74,7 +75,7 @@ fn in_vain(c: &Counters) -> f64 {
 fn rows(name: &str, ledger: &Ledger, flops: u64) -> Vec<Counted> {
     let ledger: BTreeMap<String, (u64, Counters)> =
         ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let bytes: u64 = ledger.values().map(|(_, c)| c.global_read_bytes + c.global_written_bytes).sum();
+    let bytes: u64 = ledger.values().map(|(_, c)| c.global_bytes()).sum();
     let ratio = (flops > 0).then(|| bytes as f64 / flops as f64);
     let row = |(kernel, (launches, counters)): (String, (u64, Counters))| Counted {
         name: name.into(),

@@ -21,7 +21,7 @@ fn count(op: Op, shapes: [[usize; 4]; 2], precision: Precision, kernels: Kernels
     let memory = Memory { regions: [none; 4], parameters, running, workspace, step: none, state: none };
     let table = View { address: none, bytes: 0 };
     card.count();
-    let choices = Choices { kernels, generation: Generation::Hopper };
+    let choices = Choices { kernels, generation: card.generation(), multiprocessors: card.multiprocessors() };
     let site = Site { plan: &plan, n: 0, memory: &memory, choices: &choices, table };
     launches(&site).unwrap().iter().for_each(|launch| card.launch(launch).unwrap());
     card.counters().unwrap()

@@ -76,7 +76,8 @@ impl Run {
     }
 
     fn site(&self, n: usize) -> Site<'_> {
-        const CHOICES: &Choices = &Choices { kernels: Kernels::Auto, generation: Generation::Hopper };
+        const CHOICES: &Choices =
+            &Choices { kernels: Kernels::Auto, generation: Generation::Hopper, multiprocessors: 4 };
         let table = View { address: Address::default(), bytes: 0 };
         Site { plan: &self.plan, n, memory: &self.memory, choices: CHOICES, table }
     }

@@ -120,6 +120,9 @@ impl Driver for Fragile {
     fn shared_limit(&self) -> u32 {
         self.card.shared_limit()
     }
+    fn multiprocessors(&self) -> u32 {
+        self.card.multiprocessors()
+    }
     fn allocate(&mut self, bytes: usize) -> Result<Address> {
         self.alive()?.allocate(bytes)
     }

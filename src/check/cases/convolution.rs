@@ -166,9 +166,9 @@ fn projection(geometry: Geometry) -> Vec<Row> {
         geometry.forward(0, Epilogue::None),
         geometry.forward(identity, Epilogue::Statistics),
         geometry.data_grad(0, Addend::None, GradEpilogue::None),
-        geometry.data_grad(identity, Addend::Tensor, GradEpilogue::None),
+        geometry.data_grad(identity, Addend::Masked, GradEpilogue::None),
         geometry.data_grad(identity, Addend::None, relu(false)),
-        geometry.data_grad(identity, Addend::Masked, relu(true)),
+        geometry.data_grad(identity, Addend::Tensor, relu(true)),
         geometry.weight_grad(),
     ]
 }

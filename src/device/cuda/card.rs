@@ -39,6 +39,7 @@ pub struct CardDriver {
     context: Arc<CudaContext>,
     name: String,
     shared_limit: u32,
+    multiprocessors: u32,
     generation: Generation,
     checks_params: bool,
     synchronous: bool,
@@ -89,8 +90,11 @@ impl CardDriver {
         // SAFETY: all work is on one stream, so nothing needs the events; in a captured graph each would be a node.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed)?;
+        let attribute =
+            |which| context.attribute(which).map(|n| u32::try_from(n).unwrap_or(0)).map_err(failed);
         let limit = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        let shared_limit = context.attribute(limit).map_err(failed)?;
+        let shared_limit = attribute(limit)?;
+        let multiprocessors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         // The driver tells a kernel's parameters since release 12.4.
         let checks_params = open::installed_release().map_err(failed)? >= (12, 4);
         let modules =
@@ -99,7 +103,8 @@ impl CardDriver {
             graphs: HashMap::new(),
             stream,
             context,
-            shared_limit: u32::try_from(shared_limit).unwrap_or(0),
+            shared_limit,
+            multiprocessors,
             generation: open::generation(card.capability, &images),
             checks_params,
             synchronous: false,
@@ -231,6 +236,10 @@ impl Driver for CardDriver {
 
     fn shared_limit(&self) -> u32 {
         self.shared_limit
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
     }
 
     fn generation(&self) -> Generation {

@@ -22,6 +22,8 @@ pub struct Choices {
     pub kernels: Kernels,
     /// What the card has.
     pub generation: Generation,
+    /// Its multiprocessors.
+    pub multiprocessors: u32,
 }
 
 impl Choices {

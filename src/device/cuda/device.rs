@@ -97,7 +97,11 @@ impl CudaDevice {
         };
         let report = Report::new(driver.as_mut())?;
         let (layout, plans) = (layout.clone(), Vec::new());
-        let choices = Choices { kernels: options.kernels, generation: driver.generation() };
+        let choices = Choices {
+            kernels: options.kernels,
+            generation: driver.generation(),
+            multiprocessors: driver.multiprocessors(),
+        };
         Ok(Self { driver, layout, precision, options, choices, memory, plans, fed: None, report })
     }
 

@@ -88,6 +88,9 @@ pub trait Driver {
     /// Bytes of shared memory that a block may have at most.
     fn shared_limit(&self) -> u32;
 
+    /// Multiprocessors: blocks that take tiles in turns are as many.
+    fn multiprocessors(&self) -> u32;
+
     /// What the card has that kernels may use, and whether this driver holds such kernels.
     fn generation(&self) -> Generation;
 

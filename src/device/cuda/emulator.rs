@@ -36,7 +36,7 @@ struct EmuLaunch {
     tensor_count: usize,
     seed: u64,
     counters: u32,
-    padding: u32,
+    programmatic: u32,
 }
 
 /// What launches moved, counted access by access; see `kernels/emu/emu.h`.
@@ -67,6 +67,30 @@ pub struct Counters {
     pub barriers: u64,
     /// Matrix products of whole warps (mma).
     pub matrix_instructions: u64,
+    /// Bytes that bulk copies read from global memory: once for all blocks of a cluster that they go to.
+    pub bulk_read_bytes: u64,
+    /// Bytes that bulk copies brought to shared memory, zeros outside of tensors included.
+    pub bulk_arrived_bytes: u64,
+    /// Bytes that bulk stores wrote to global memory.
+    pub bulk_written_bytes: u64,
+    /// Matrix products of warp groups (wgmma).
+    pub warpgroup_products: u64,
+    /// Bytes that they read from shared memory.
+    pub warpgroup_read_bytes: u64,
+    /// Their floating-point operations.
+    pub warpgroup_flops: u64,
+}
+
+impl Counters {
+    /// Bytes that threads and bulk copies asked of global memory, so of L2 where L1 does not have them.
+    pub fn global_bytes(&self) -> u64 {
+        self.global_read_bytes + self.global_written_bytes + self.bulk_read_bytes + self.bulk_written_bytes
+    }
+    /// Bytes that threads, bulk copies and products moved to and from shared memory.
+    pub fn shared_bytes(&self) -> u64 {
+        let bulk = self.bulk_arrived_bytes + self.bulk_written_bytes;
+        self.shared_read_bytes + self.shared_written_bytes + bulk + self.warpgroup_read_bytes
+    }
 }
 
 impl std::ops::AddAssign for Counters {
@@ -83,6 +107,12 @@ impl std::ops::AddAssign for Counters {
         self.shared_least_cycles += other.shared_least_cycles;
         self.barriers += other.barriers;
         self.matrix_instructions += other.matrix_instructions;
+        self.bulk_read_bytes += other.bulk_read_bytes;
+        self.bulk_arrived_bytes += other.bulk_arrived_bytes;
+        self.bulk_written_bytes += other.bulk_written_bytes;
+        self.warpgroup_products += other.warpgroup_products;
+        self.warpgroup_read_bytes += other.warpgroup_read_bytes;
+        self.warpgroup_flops += other.warpgroup_flops;
     }
 }
 
@@ -119,6 +149,8 @@ struct Line([u8; 256]);
 
 /// Shared memory of a block at most: an H100's.
 const SHARED_LIMIT: u32 = 227 * 1024;
+/// Multiprocessors: so few that blocks of small products take several tiles in turns, and enough for two clusters.
+const MULTIPROCESSORS: u32 = 4;
 
 /// A card that is emulated.
 #[derive(Debug)]
@@ -243,6 +275,10 @@ impl Driver for EmulatorDriver {
         SHARED_LIMIT
     }
 
+    fn multiprocessors(&self) -> u32 {
+        MULTIPROCESSORS
+    }
+
     fn generation(&self) -> Generation {
         Generation::Hopper
     }
@@ -318,7 +354,7 @@ impl Driver for EmulatorDriver {
             tensor_count: tensors.len(),
             seed: mixed(self.seed ^ mixed(self.launches)),
             counters: (self.counters.is_some() || self.ledger.is_some()).into(),
-            padding: 0,
+            programmatic: 0,
         };
         self.launches += 1;
         let mut counters = Counters::default();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::launch::{conv2d, wgmma};
+use super::launch::conv2d;
 use crate::error::{Error, unknown};
 use crate::graph::{DType, Shape};
 use crate::ops::Op;
@@ -118,7 +118,7 @@ pub fn all_forms(op: &Op, dtype: DType, generation: Generation) -> Vec<Kernels> 
 pub fn forms(op: &Op, inputs: &[&Shape], dtype: DType, generation: Generation) -> Vec<Kernels> {
     let mut forms = all_forms(op, dtype, generation);
     if let Some((x, w)) = conv2d::operands(op, inputs) {
-        forms.retain(|&form| !form.needs_hopper() || wgmma::suits(form, op, x, w));
+        forms.retain(|&form| conv2d::suits(form, op, x, w));
     }
     forms
 }

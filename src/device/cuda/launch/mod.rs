@@ -19,7 +19,7 @@ pub mod step;
 pub mod tensor_map;
 pub mod two_stream;
 mod weights;
-pub mod wgmma;
+mod wgmma;
 
 use std::borrow::Cow;
 use std::slice;

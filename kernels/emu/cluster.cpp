@@ -45,6 +45,16 @@ const char* name(Primitive primitive) {
             return "__shfl_down_sync";
         case Primitive::ShuffleXor:
             return "__shfl_xor_sync";
+        case Primitive::NamedBarrier:
+            return "bar.sync";
+        case Primitive::WaitBarrier:
+            return "mbarrier.try_wait";
+        case Primitive::WaitCluster:
+            return "barrier.cluster.wait";
+        case Primitive::MultiplyWarpGroup:
+            return "wgmma.mma_async";
+        case Primitive::SetRegisters:
+            return "setmaxnreg.inc";
     }
     return "";
 }
@@ -54,6 +64,9 @@ bool same_barrier(const Call& a, const Call& b) {
     return a.primitive == b.primitive && a.line == b.line && std::strcmp(a.file, b.file) == 0;
 }
 
+// Registers of a thread that a block is launched with at most: 65,536 for all, in eights.
+uint32_t registers_at_launch(uint32_t threads) { return std::min(65536 / threads, 255u) / 8 * 8; }
+
 // Whether two calls in a warp answer each other.
 bool same_warp_call(const Call& a, const Call& b) {
     return a.primitive == b.primitive && a.mask == b.mask && a.bytes == b.bytes;
@@ -61,35 +74,63 @@ bool same_warp_call(const Call& a, const Call& b) {
 
 }  // namespace
 
-void Block::begin_launch(const uint32_t extent[3]) {
-    count_ = extent[0] * extent[1] * extent[2];
+void Cluster::begin_launch(const uint32_t extent[3], uint32_t blocks) {
+    threads_of_block_ = extent[0] * extent[1] * extent[2];
+    count_ = threads_of_block_ * blocks;
     while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
     runnable_.reserve(count_);
     warps_.resize((count_ + LANES - 1) / LANES);
+    blocks_.resize(blocks);
+    at_cluster_.phases.resize(count_);
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
+        const uint32_t in_block = rank % threads_of_block_;
         thread.machine = &machine_;
         thread.stack_low = uintptr_t(thread.stack.low());
         thread.rank = rank;
-        thread.index = {rank % extent[0], rank / extent[0] % extent[1], rank / extent[0] / extent[1]};
+        thread.block = rank / threads_of_block_;
+        thread.arena = machine_.arenas[thread.block].get();
+        thread.index = {in_block % extent[0], in_block / extent[0] % extent[1], in_block / extent[0] / extent[1]};
     }
     barriers_ = 0;
     matrix_instructions_ = 0;
 }
 
-void Block::run(Random& random) {
+void Cluster::run(uint64_t first_block, Random& random) {
     random_ = &random;
     live_ = count_;
-    waiting_ = 0;
     runnable_.clear();
     for (uint32_t w = 0; w < warps_.size(); ++w) {
         const uint32_t lanes = std::min(LANES, count_ - w * LANES);
         warps_[w].alive = uint32_t((uint64_t(1) << lanes) - 1);
         warps_[w].gatherings.clear();
     }
+    for (uint32_t block = 0; block < blocks(); ++block) {
+        Block& at = blocks_[block];
+        at.index = machine_.block_index(first_block + block);
+        at.live = threads_of_block_;
+        at.waiting = 0;
+        at.free_registers = 0;
+        for (Named& named : at.named) {
+            named.arrived = 0;
+            named.sleepers.clear();
+            named.known.clear();
+        }
+    }
+    at_cluster_.phase = 0;
+    at_cluster_.arrived = 0;
+    at_cluster_.gathered.clear();
+    at_cluster_.known.clear();
+    at_cluster_.sleepers.clear();
+    std::fill(at_cluster_.phases.begin(), at_cluster_.phases.end(), 0);
+    const uint32_t registers = registers_at_launch(threads_of_block_);
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
         thread.copies.begin_block();
+        thread.follows = !machine_.launch->programmatic;
+        thread.registers = registers;
+        thread.committed = 0;
+        thread.fenced = false;
         thread.fiber.start(thread.stack, run_thread, &thread);
         wake(thread);
     }
@@ -98,18 +139,23 @@ void Block::run(Random& random) {
     running = nullptr;
 }
 
-void Block::run_thread(void* argument) {
+void Cluster::run_thread(void* argument) {
     Thread& thread = *static_cast<Thread*>(argument);
     Machine& machine = *thread.machine;
     machine.kernel->entry(machine.params);
-    machine.block.exit_thread(thread);
+    machine.cluster.exit_thread(thread);
 }
 
-void Block::exit_thread(Thread& thread) {
+void Cluster::exit_thread(Thread& thread) {
+    Block& block = blocks_[thread.block];
+    machine_.warpgroups.check_exit(thread);
+    machine_.bulk.check_exit(thread, block.live == 1);
     thread.state = Thread::State::Exited;
     --live_;
+    --block.live;
     // Those that exited are not waited for.
-    if (live_ > 0 && waiting_ == live_) complete_barrier();
+    if (block.live > 0 && block.waiting == block.live) complete_barrier(block);
+    if (at_cluster_.phases[thread.rank] <= at_cluster_.phase) complete_cluster_if_all_arrived();
     Warp& warp = warps_[thread.warp()];
     warp.alive &= ~(1u << thread.lane());
     // One completed gathering may be replaced by the list's last.
@@ -118,10 +164,14 @@ void Block::exit_thread(Thread& thread) {
     thread.fiber.finish_to(running ? running->fiber : main_);
 }
 
-void Block::leave_by_fault() { running->fiber.finish_to(main_); }
+void Cluster::leave_by_fault() { running->fiber.finish_to(main_); }
 
-Thread* Block::take_next() {
-    if (runnable_.empty()) return nullptr;
+Thread* Cluster::take_next() {
+    machine_.bulk.step(*random_);
+    machine_.warpgroups.step(*random_);
+    while (runnable_.empty()) {
+        if (!machine_.bulk.end_one(*random_)) return nullptr;
+    }
     Thread*& taken = runnable_[random_->below(uint32_t(runnable_.size()))];
     Thread* next = taken;
     taken = runnable_.back();
@@ -129,44 +179,53 @@ Thread* Block::take_next() {
     return next;
 }
 
-void Block::wait(Thread& thread) {
+void Cluster::wait(Thread& thread) {
     running = take_next();
     if (running != &thread) thread.fiber.switch_to(running ? running->fiber : main_);
 }
 
-void Block::wake(Thread& thread) {
+void Cluster::wake(Thread& thread) {
     thread.state = Thread::State::Runnable;
     runnable_.push_back(&thread);
 }
 
-void Block::yield() {
+void Cluster::yield() {
     wake(*running);
     wait(*running);
 }
 
-const Call& Block::at_barrier(const Call& call) {
+void Cluster::sleep(const Call& call) {
     Thread& thread = *running;
-    if (waiting_ == 0) {
-        first_waiting_ = &thread;
-    } else if (const Call& theirs = first_waiting_->call; !same_barrier(theirs, call)) {
+    thread.call = call;
+    thread.state = Thread::State::Waiting;
+    wait(thread);
+}
+
+const Call& Cluster::at_barrier(const Call& call) {
+    Thread& thread = *running;
+    Block& block = blocks_[thread.block];
+    if (block.waiting == 0) {
+        block.first_waiting = &thread;
+    } else if (const Call& theirs = block.first_waiting->call; !same_barrier(theirs, call)) {
         fault(call.site, "divergent barrier: waits in %s (%s:%d) while thread %s waits in %s (%s:%d)",
-              name(call.primitive), call.file, call.line, Machine::name(first_waiting_->index).text,
+              name(call.primitive), call.file, call.line, Machine::name(block.first_waiting->index).text,
               name(theirs.primitive), theirs.file, theirs.line);
     }
     thread.call = call;
     thread.state = Thread::State::AtBarrier;
-    if (++waiting_ == live_) complete_barrier();
+    if (++block.waiting == block.live) complete_barrier(block);
     wait(thread);
     return thread.call;
 }
 
-void Block::complete_barrier() {
+void Cluster::complete_barrier(Block& block) {
+    const uint32_t first = uint32_t(&block - blocks_.data()) * threads_of_block_, end = first + threads_of_block_;
     uint32_t nonzero = 0;
-    for (uint32_t rank = 0; rank < count_; ++rank) {
+    for (uint32_t rank = first; rank < end; ++rank) {
         const Thread& thread = *threads_[rank];
         nonzero += thread.state == Thread::State::AtBarrier && thread.call.operand != 0;
     }
-    for (uint32_t rank = 0; rank < count_; ++rank) {
+    for (uint32_t rank = first; rank < end; ++rank) {
         Thread& thread = *threads_[rank];
         if (thread.state != Thread::State::AtBarrier) continue;
         switch (thread.call.primitive) {
@@ -174,7 +233,7 @@ void Block::complete_barrier() {
                 thread.call.value = nonzero;
                 break;
             case Primitive::SyncThreadsAnd:
-                thread.call.value = nonzero == waiting_;
+                thread.call.value = nonzero == block.waiting;
                 break;
             case Primitive::SyncThreadsOr:
                 thread.call.value = nonzero > 0;
@@ -184,12 +243,12 @@ void Block::complete_barrier() {
         }
         wake(thread);
     }
-    waiting_ = 0;
+    block.waiting = 0;
     ++barriers_;
-    machine_.clocks.barrier();
+    machine_.clocks.barrier(uint32_t(&block - blocks_.data()));
 }
 
-const Call& Block::at_warp(const Call& call) {
+const Call& Cluster::at_warp(const Call& call) {
     Thread& thread = *running;
     if (!(call.mask >> thread.lane() & 1)) {
         fault(call.site, "calls %s (%s:%d) with mask 0x%08x, which does not name its own lane, %u",
@@ -219,7 +278,7 @@ const Call& Block::at_warp(const Call& call) {
     return thread.call;
 }
 
-void Block::complete_if_all_arrived(Warp& warp, size_t index) {
+void Cluster::complete_if_all_arrived(Warp& warp, size_t index) {
     const Gathering gathering = warp.gatherings[index];
     if ((gathering.first->call.mask & warp.alive) != gathering.arrived) return;
     warp.gatherings[index] = warp.gatherings.back();
@@ -227,7 +286,7 @@ void Block::complete_if_all_arrived(Warp& warp, size_t index) {
     complete_warp(gathering.first->warp(), gathering.arrived);
 }
 
-void Block::complete_warp(uint32_t warp, uint32_t lanes) {
+void Cluster::complete_warp(uint32_t warp, uint32_t lanes) {
     const uint32_t first = warp * LANES;
     uint32_t ballot = 0;
     for (uint32_t lane = 0; lane < LANES; ++lane) {
@@ -236,7 +295,7 @@ void Block::complete_warp(uint32_t warp, uint32_t lanes) {
     const Primitive primitive = threads_[first + uint32_t(__builtin_ctz(lanes))]->call.primitive;
     if (primitive == Primitive::SyncWarp) machine_.clocks.join(warp, lanes);
     if (primitive >= Primitive::LoadMatrices && primitive <= Primitive::MultiplyMatrices) matrices(warp, lanes);
-    if (primitive >= Primitive::ShuffleIndex) shuffle(warp, lanes);
+    if (primitive >= Primitive::ShuffleIndex && primitive <= Primitive::ShuffleXor) shuffle(warp, lanes);
     for (uint32_t lane = 0; lane < LANES; ++lane) {
         if (!(lanes >> lane & 1)) continue;
         Thread& thread = *threads_[first + lane];
@@ -259,7 +318,7 @@ void Block::complete_warp(uint32_t warp, uint32_t lanes) {
 
 // Lanes in segments of `width`, as PTX ISA describes shfl.sync: an index is taken modulo the segment; a source below
 // the segment (up) or above it (down, xor) is none, and the lane keeps its own value.
-void Block::shuffle(uint32_t warp, uint32_t lanes) {
+void Cluster::shuffle(uint32_t warp, uint32_t lanes) {
     uint64_t got[LANES];
     for (uint32_t lane = 0; lane < LANES; ++lane) {
         if (!(lanes >> lane & 1)) continue;
@@ -294,7 +353,7 @@ void Block::shuffle(uint32_t warp, uint32_t lanes) {
     }
 }
 
-void Block::matrices(uint32_t warp, uint32_t lanes) {
+void Cluster::matrices(uint32_t warp, uint32_t lanes) {
     if (lanes != UINT32_MAX) {
         running = threads_[warp * LANES + uint32_t(__builtin_ctz(lanes))].get();
         const Call& call = running->call;
@@ -315,12 +374,16 @@ void Block::matrices(uint32_t warp, uint32_t lanes) {
     running = caller;
 }
 
-void Block::describe_deadlock(char* text, size_t size) const {
+void Cluster::describe_deadlock(char* text, size_t size) const {
     Text out(text, size);
     const auto alike = [](const Thread& a, const Thread& b) {
         if (a.state != b.state) return false;
         if (a.state == Thread::State::Exited) return true;
-        return same_barrier(a.call, b.call) && a.call.mask == b.call.mask;
+        if (!same_barrier(a.call, b.call) || a.block != b.block) return false;
+        // An mbarrier's parity and place; another's operand and value are data.
+        const bool of_mbarrier = a.call.primitive == Primitive::WaitBarrier;
+        return of_mbarrier ? a.call.value == b.call.value && a.call.operand == b.call.operand
+                           : a.call.mask == b.call.mask;
     };
     for (uint32_t rank = 0; rank < count_; ++rank) {
         const Thread& thread = *threads_[rank];
@@ -339,6 +402,13 @@ void Block::describe_deadlock(char* text, size_t size) const {
         } else {
             out.add("%u %s in %s (%s:%d)", together, threads, name(call.primitive), call.file, call.line);
             if (thread.state == Thread::State::AtWarp) out.add(" with mask 0x%08x", call.mask);
+            if (call.primitive == Primitive::WaitBarrier) {
+                char where[128];
+                thread.arena->describe(uintptr_t(call.value), where, sizeof where);
+                out.add(" for parity %u of the barrier %s", call.operand, where);
+            } else if (call.primitive == Primitive::NamedBarrier) {
+                out.add(" number %u", call.operand);
+            }
         }
         out.add(", such as %s", Machine::name(thread.index).text);
     }
@@ -353,7 +423,7 @@ void shuffle(Shuffle kind, unsigned mask, void* value, size_t bytes, unsigned op
     const auto primitive = Primitive(int(Primitive::ShuffleIndex) + int(kind));
     Call call{primitive, uint8_t(bytes), file, line, site, mask, operand, width};
     std::memcpy(&call.value, value, bytes);
-    std::memcpy(value, &running->machine->block.at_warp(call).value, bytes);
+    std::memcpy(value, &running->machine->cluster.at_warp(call).value, bytes);
 }
 
 }  // namespace rir::emu
@@ -362,42 +432,42 @@ namespace {
 
 using namespace rir::emu;
 
-Block& block() { return running->machine->block; }
+Cluster& cluster() { return running->machine->cluster; }
 
 }  // namespace
 
 void __syncthreads(const char* file, int line) {
-    block().at_barrier({Primitive::SyncThreads, 0, file, line, __builtin_return_address(0)});
+    cluster().at_barrier({Primitive::SyncThreads, 0, file, line, __builtin_return_address(0)});
 }
 int __syncthreads_count(int predicate, const char* file, int line) {
     const void* site = __builtin_return_address(0);
-    return int(block().at_barrier({Primitive::SyncThreadsCount, 0, file, line, site, 0, unsigned(predicate)}).value);
+    return int(cluster().at_barrier({Primitive::SyncThreadsCount, 0, file, line, site, 0, unsigned(predicate)}).value);
 }
 int __syncthreads_and(int predicate, const char* file, int line) {
     const void* site = __builtin_return_address(0);
-    return int(block().at_barrier({Primitive::SyncThreadsAnd, 0, file, line, site, 0, unsigned(predicate)}).value);
+    return int(cluster().at_barrier({Primitive::SyncThreadsAnd, 0, file, line, site, 0, unsigned(predicate)}).value);
 }
 int __syncthreads_or(int predicate, const char* file, int line) {
     const void* site = __builtin_return_address(0);
-    return int(block().at_barrier({Primitive::SyncThreadsOr, 0, file, line, site, 0, unsigned(predicate)}).value);
+    return int(cluster().at_barrier({Primitive::SyncThreadsOr, 0, file, line, site, 0, unsigned(predicate)}).value);
 }
 
 void __syncwarp(unsigned mask, const char* file, int line) {
-    block().at_warp({Primitive::SyncWarp, 0, file, line, __builtin_return_address(0), mask});
+    cluster().at_warp({Primitive::SyncWarp, 0, file, line, __builtin_return_address(0), mask});
 }
 unsigned __ballot_sync(unsigned mask, int predicate, const char* file, int line) {
     const void* site = __builtin_return_address(0);
-    return unsigned(block().at_warp({Primitive::Ballot, 0, file, line, site, mask, unsigned(predicate)}).value);
+    return unsigned(cluster().at_warp({Primitive::Ballot, 0, file, line, site, mask, unsigned(predicate)}).value);
 }
 int __all_sync(unsigned mask, int predicate, const char* file, int line) {
     const void* site = __builtin_return_address(0);
-    return int(block().at_warp({Primitive::All, 0, file, line, site, mask, unsigned(predicate)}).value);
+    return int(cluster().at_warp({Primitive::All, 0, file, line, site, mask, unsigned(predicate)}).value);
 }
 int __any_sync(unsigned mask, int predicate, const char* file, int line) {
     const void* site = __builtin_return_address(0);
-    return int(block().at_warp({Primitive::Any, 0, file, line, site, mask, unsigned(predicate)}).value);
+    return int(cluster().at_warp({Primitive::Any, 0, file, line, site, mask, unsigned(predicate)}).value);
 }
 unsigned __activemask() {
-    block().yield();
+    cluster().yield();
     return 1u << running->lane();
 }
