@@ -25,6 +25,10 @@ pub struct Machine {
     /// Wait for every CUDA kernel, launched by itself: a fault then names its node
     #[arg(long)]
     sync: bool,
+    /// CUDA kernels pass over the rows of a tensor from the first to the last, as convolutions do, and not from the last,
+    /// which the cache still holds, to the first; no result depends on it
+    #[arg(long)]
+    ascending: bool,
     /// Threads of the cpu [default: all]; no result depends on it
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
@@ -54,6 +58,7 @@ impl Machine {
             kernels: self.kernels.unwrap_or_default(),
             graph: !self.no_graph && !self.sync,
             sync: self.sync,
+            ascending: self.ascending,
         }
     }
 }

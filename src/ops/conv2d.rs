@@ -232,11 +232,12 @@ impl Conv2dDataGrad {
     }
     /// Which input is ReLU's mask, where there is one: those of the epilogue follow those of the addend.
     pub fn first_of_epilogue(&self) -> usize {
-        self.first_of_addend() + match self.addend {
-            Addend::None => 0,
-            Addend::Tensor => 1,
-            Addend::Masked => 2,
-        }
+        self.first_of_addend()
+            + match self.addend {
+                Addend::None => 0,
+                Addend::Tensor => 1,
+                Addend::Masked => 2,
+            }
     }
     /// The transpose of E, as the operation of its own that it is before fusion.
     pub fn shortcut_backward(&self, channels: usize, copied: usize) -> ShortcutBackward {

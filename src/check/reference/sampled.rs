@@ -76,7 +76,8 @@ fn forward(conv: &Conv2d, inputs: &[&Tensor], offset: usize) -> f64 {
 
 /// dx[n, h, v, c].
 fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor], offset: usize) -> f64 {
-    let branch = |b: usize| transposed(&op.conv.branch(b), &op.input, inputs[2 * b], inputs[2 * b + 1], offset);
+    let branch =
+        |b: usize| transposed(&op.conv.branch(b), &op.input, inputs[2 * b], inputs[2 * b + 1], offset);
     let dx: f64 = (0..op.conv.branches()).map(branch).sum();
     let added = &inputs[op.first_of_addend()..];
     let dx = match op.addend {
@@ -143,8 +144,7 @@ mod tests {
             let inputs: Vec<Tensor> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
             let inputs: Vec<&Tensor> = inputs.iter().collect();
             for (o, whole) in evaluate(&case.op, &inputs, &Context::new(case.precision)).iter().enumerate() {
-                let offsets: Vec<usize> =
-                    (0..whole.data.len()).step_by(1 + whole.data.len() / 200).collect();
+                let offsets: Vec<usize> = (0..whole.data.len()).step_by(1 + whole.data.len() / 200).collect();
                 let Some(single) = sampled(&case.op, &inputs, o, &offsets) else { continue };
                 for (at, got) in offsets.into_iter().zip(single) {
                     let near = (got - whole.data[at]).abs() <= 1e-11 * (1.0 + got.abs());

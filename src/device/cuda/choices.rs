@@ -24,6 +24,8 @@ pub struct Choices {
     pub generation: Generation,
     /// Its multiprocessors.
     pub multiprocessors: u32,
+    /// As [`Options::ascending`](super::Options::ascending).
+    pub ascending: bool,
 }
 
 impl Choices {

@@ -21,11 +21,14 @@ pub struct Options {
     pub graph: bool,
     /// Waits for every kernel, so that a fault names its node.
     pub sync: bool,
+    /// Passes over the rows of a tensor begin at the first, as convolutions do; else at the last, which the convolution
+    /// before has just left in the cache.
+    pub ascending: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kernels: Kernels::Auto, graph: true, sync: false }
+        Self { kernels: Kernels::Auto, graph: true, sync: false, ascending: false }
     }
 }
 
@@ -101,6 +104,7 @@ impl CudaDevice {
             kernels: options.kernels,
             generation: driver.generation(),
             multiprocessors: driver.multiprocessors(),
+            ascending: options.ascending,
         };
         Ok(Self { driver, layout, precision, options, choices, memory, plans, fed: None, report })
     }

@@ -140,7 +140,8 @@ impl Tile {
     /// sees it, and w.
     pub fn data_grad_maps(self, extents: &Extents, convolutions: &[[View; 2]]) -> Vec<Option<TensorMap>> {
         const TRANSPOSED_MAPS: usize = (MOST_STRIDE * MOST_STRIDE + 1) as usize;
-        let mut maps: Vec<_> = convolutions.iter().flat_map(|of| self.transposed_maps(extents, *of)).collect();
+        let mut maps: Vec<_> =
+            convolutions.iter().flat_map(|of| self.transposed_maps(extents, *of)).collect();
         maps.resize(2 * TRANSPOSED_MAPS, None);
         maps
     }
@@ -463,7 +464,8 @@ mod tests {
         assert_eq!(launch(Kernels::WgmmaHalo, 0), (2, 384));
 
         let tile = Tile::new(Kernels::WgmmaHalo, &data_op, &data, 96);
-        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, tile.data_grad_maps(&data, &[[x, w]]), &none);
+        let launch =
+            tile.over(Launch::new("k"), [768, 96], 1, 4, tile.data_grad_maps(&data, &[[x, w]]), &none);
         let offsets: Vec<usize> = launch.maps.iter().map(|(offset, _)| *offset).collect();
         assert_eq!((launch.params.len(), offsets), (11 * 128, vec![0, 4 * 128]));
         let tile = Tile::new(Kernels::WgmmaCluster, &weight_op, &weight, 192);
