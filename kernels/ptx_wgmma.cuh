@@ -1,6 +1,6 @@
 // wgmma, by the rules of ptx.cuh: a warp group, four warps from a multiple of four on, multiplies [64 x 16] by [16 x
-// N], both in shared memory. All its threads execute the same instructions together; the products are done in the
-// background.
+// N], both in shared memory, or the first in registers. All its threads execute the same instructions together; the
+// products are done in the background.
 #pragma once
 
 #include "ptx_hopper.cuh"
@@ -10,8 +10,8 @@ namespace ptx {
 // How an operand's 16-byte rows run: along the depth, or across it (along the rows of A, the columns of B).
 enum class Major { Depth, Across };
 
-// The bits of a swizzle: 16-byte chunks of lines of so many bytes are exchanged, chunk ^= line % (bytes / 16), by the
-// bits of their address.
+// The bits of a swizzle of lines of so many bytes: 16-byte chunks of shared memory are exchanged, chunk ^= address /
+// 128 % (bytes / 16).
 enum class Swizzle : uint32_t { None = 0, Bytes128 = 1, Bytes64 = 2, Bytes32 = 3 };
 
 // A matrix descriptor (PTX ISA, "Matrix descriptor"). Lines of a swizzle's width come in groups of eight.
@@ -97,6 +97,18 @@ __device__ __forceinline__ void warpgroup_keep(float (&sums)[COUNT]) {
         "}"                                                                              \
         : RIR_OPEN SUMS                                                                  \
         : "l"(a), "l"(b), "r"(int(accumulate)), "n"(A_MAJOR == Major::Across), "n"(B_MAJOR == Major::Across))
+#define RIR_WGMMA_REGISTERS(N, NAMES, SUMS, A, B, ACCUMULATE, B_ACROSS)                    \
+    asm volatile(                                                                          \
+        "{\n"                                                                              \
+        ".reg .pred accumulate;\n"                                                         \
+        "setp.ne.b32 accumulate, " ACCUMULATE                                              \
+        ", 0;\n"                                                                           \
+        "wgmma.mma_async.sync.aligned.m64n" N "k16.f32.bf16.bf16 {" NAMES "}, {" A "}, " B \
+        ", accumulate, 1, 1, " B_ACROSS                                                    \
+        ";\n"                                                                              \
+        "}"                                                                                \
+        : RIR_OPEN SUMS                                                                    \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)), "n"(B_MAJOR == Major::Across))
 #endif
 
 // wgmma.mma_async.m64nNk16: sums (+)= a b, of bf16 in f32; without `accumulate` what they held does not count. Warp i
@@ -134,7 +146,34 @@ __device__ __forceinline__ void multiply_warpgroup(float (&sums)[SUMS], uint64_t
 #endif
 }
 
+// The same with A in registers, which nobody may touch until a wait: warp i has its rows 16 i to 16 i + 15, as those of
+// an mma.m16n8k16's a.
+template <Major B_MAJOR, unsigned SUMS>
+__device__ __forceinline__ void multiply_warpgroup_registers(float (&sums)[SUMS], const uint32_t (&a)[4], uint64_t b,
+                                                             bool accumulate) {
+    constexpr unsigned N = 2 * SUMS;
 #if defined(__CUDACC__)
+    static_assert(N == 64 || N == 96 || N == 192, "add its operands below");
+    if constexpr (N == 64) {
+        RIR_WGMMA_REGISTERS("64", RIR_NAMES_0 RIR_NAMES_1, (RIR_SUMS_16(0), RIR_SUMS_16(16)), "%32, %33, %34, %35",
+                            "%36", "%37", "%38");
+    } else if constexpr (N == 96) {
+        RIR_WGMMA_REGISTERS("96", RIR_NAMES_0 RIR_NAMES_1 RIR_NAMES_2,
+                            (RIR_SUMS_16(0), RIR_SUMS_16(16), RIR_SUMS_16(32)), "%48, %49, %50, %51", "%52", "%53",
+                            "%54");
+    } else if constexpr (N == 192) {
+        RIR_WGMMA_REGISTERS(
+            "192", RIR_NAMES_0 RIR_NAMES_1 RIR_NAMES_2 RIR_NAMES_3 RIR_NAMES_4 RIR_NAMES_5,
+            (RIR_SUMS_16(0), RIR_SUMS_16(16), RIR_SUMS_16(32), RIR_SUMS_16(48), RIR_SUMS_16(64), RIR_SUMS_16(80)),
+            "%96, %97, %98, %99", "%100", "%101", "%102");
+    }
+#else
+    rir::emu::multiply_warpgroup_registers(sums, N, a, b, B_MAJOR == Major::Across, accumulate);
+#endif
+}
+
+#if defined(__CUDACC__)
+#undef RIR_WGMMA_REGISTERS
 #undef RIR_WGMMA
 #undef RIR_SUMS_16
 #undef RIR_SUMS_4

@@ -2,7 +2,7 @@
 //! for its products, and how many beside them.
 //!
 //! A warp scheduler issues one instruction a cycle, of whatever kind, so what addresses cost in a step is what the
-//! products wait for.
+//! products wait for. On Hopper, that products of whole warp groups run one behind the other, fed by bulk copies.
 #![cfg(rir_cuda)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,6 +154,90 @@ fn tensor_cores_wait_for_few_other_instructions() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(seen > 0 || images().all.iter().all(|image| image.architecture.ptx));
+}
+
+/// The code from where the shortest branch back around the first `opcode` leads, to that branch.
+fn innermost_around<'a>(opcode: &str, code: &'a [Instruction]) -> &'a [Instruction] {
+    let Some(first) = code.iter().position(|c| c.opcode() == opcode) else { return &[] };
+    let loops = (first..code.len()).filter_map(|end| {
+        let to = code[end].next().0?;
+        let begin = code.iter().position(|c| c.address == to)?;
+        (begin <= first).then_some(&code[begin..=end])
+    });
+    loops.min_by_key(|code| code.len()).unwrap_or(&[])
+}
+
+/// HGMMA of a step of a warp group, by the kernel's name: those of its depth for each 64 of its rows.
+fn group_products(kernel: &str, columns: usize) -> usize {
+    let stays = !kernel.contains("_wgmma_ws_") && !kernel.contains(&format!("_wgmma_{columns}_"));
+    let rows = if stays && columns <= 96 { 128 } else { 64 };
+    // Three spans of 32 channels, or three taps of them; 64 channels, or 64 pixels.
+    let along_channels = !kernel.contains("weight_grad");
+    let by_three = kernel.contains("_span32_") || kernel.contains("_wgmma_halo_");
+    let depth = if along_channels && by_three { 96 } else { 64 };
+    rows / 64 * (depth / 16)
+}
+
+#[test]
+#[cfg_attr(not(rir_cuobjdump), ignore = "there is no cuobjdump beside nvcc")]
+fn warp_groups_multiply_without_waiting_for_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for image in images().all.iter().filter(|i| i.family.starts_with("conv2d_wgmma")) {
+        for (kernel, code) in read(&listing(image, folder.path())) {
+            let Some(columns) = kernel.split('_').filter_map(|part| part.parse().ok()).next_back() else {
+                panic!("{kernel} has no width");
+            };
+            let has = |what: &str| code.iter().any(|c| c.text.contains(what));
+            let step = innermost_around("HGMMA", &code);
+            let products: Vec<_> = step.iter().filter(|c| c.opcode() == "HGMMA").collect();
+            // The last of a step alone is waited for; where they are serialised, every one.
+            let awaited = products.iter().filter(|c| c.text.contains("gsb0")).count();
+            let beside = step.len() - products.len();
+            println!("{kernel}: {} HGMMA, {beside} beside", products.len());
+            let mut check = |holds: bool, what: String| {
+                if !holds {
+                    wrong.push(format!("{kernel}: {what}"));
+                }
+            };
+            let expected = group_products(&kernel, columns);
+            check(products.len() == expected, format!("{} HGMMA a step, not {expected}", products.len()));
+            check(awaited == 1, format!("waits for {awaited} HGMMA in a step"));
+            // A product of the narrowest tile takes 32 cycles, in which a scheduler has a warp of each group.
+            check(beside <= 120, format!("{beside} instructions beside"));
+            check(has("UTMALDG"), "no bulk copies".into());
+            let clustered = kernel.contains("_cluster_") || kernel.contains("_halo_");
+            check(has("MULTICAST") == clustered, "shares its copies, or does not".into());
+            check(!has("LDL") && !has("STL"), "local memory".into());
+            seen += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 0 || images().all.iter().all(|image| !image.architecture.exact));
+}
+
+#[test]
+fn the_innermost_loop_is_found() {
+    let listing = "\
+        \t\tFunction : nested\n\
+        \t/*0000*/ MOV R1, c[0x0][0x28] ; /* 0x1 */\n\
+        \t/*0010*/ IADD3 R2, R2, 0x1, RZ ; /* 0x1 */\n\
+        \t/*0020*/ @P0 BRA 0x60 ; /* 0x1 */\n\
+        \t/*0030*/ HGMMA.64x96x16.F32.BF16 R24, gdesc[UR12], R24, UP0 ; /* 0x1 */\n\
+        \t/*0040*/ HGMMA.64x96x16.F32.BF16 R24, gdesc[UR12], R24, gsb0 ; /* 0x1 */\n\
+        \t/*0050*/ @!P1 BRA 0x20 ; /* 0x1 */\n\
+        \t/*0060*/ @!P2 BRA 0x10 ; /* 0x1 */\n\
+        \t/*0070*/ EXIT ; /* 0x1 */\n";
+    let kernels = read(listing);
+    let of =
+        |opcode| innermost_around(opcode, &kernels["nested"]).iter().map(|c| c.address).collect::<Vec<_>>();
+    assert_eq!(of("HGMMA"), [0x20, 0x30, 0x40, 0x50]);
+    assert_eq!(of("IADD3"), [0x10, 0x20, 0x30, 0x40, 0x50, 0x60]);
+    assert!(of("EXIT").is_empty() && of("HMMA").is_empty());
+    assert_eq!(group_products("conv2d_wgmma_ws_96_span32_bf16", 96), 6);
+    assert_eq!(group_products("conv2d_wgmma_persistent_96_span32_bf16", 96), 12);
+    assert_eq!(group_products("conv2d_data_grad_wgmma_halo_192_bf16", 192), 6);
+    assert_eq!(group_products("conv2d_weight_grad_wgmma_96_span32_bf16", 96), 4);
 }
 
 #[test]

@@ -65,6 +65,7 @@ __device__ __forceinline__ void wgmma(const typename Product::Params& p) {
 
     typename Tile::Sums sums;
     RingPlace<STAGES> place;
+#pragma unroll 1
     for (uint32_t step = 0; step < work.steps; ++step) {
         ptx::barrier_wait(shared.full[place.slot], place.parity);
         multiply_stage<Tile>(shared.stages[place.slot], product.rows_of(group), sums, step > 0);

@@ -17,23 +17,6 @@
 
 namespace conv2d {
 
-// Where copies are in the depth of a tile: its channels in spans, then its taps, row by row. Counted, since a division
-// would take as long as a copy may.
-struct TapSpan {
-    uint32_t channel, row, column;
-
-    __device__ __forceinline__ void advance(uint32_t span, uint32_t channels, uint32_t tap_columns) {
-        channel += span;
-        if (channel == channels) {
-            channel = 0;
-            if (++column == tap_columns) {
-                column = 0;
-                ++row;
-            }
-        }
-    }
-};
-
 // Depth of a stage.
 constexpr uint32_t stage_depth(uint32_t span) { return span == 64 ? 64 : 96; }
 

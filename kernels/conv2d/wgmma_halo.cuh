@@ -12,7 +12,6 @@
 
 namespace conv2d {
 
-constexpr uint32_t HALO_TAPS = 3;
 constexpr uint32_t HALO_SPAN = 32;
 
 // The patch of a tile of ROWS rows, which the launch holds to its size.
@@ -24,20 +23,6 @@ struct HaloRows {
     static constexpr uint32_t MOST_LINES = ROWS + 64;
     static constexpr uint32_t BYTES = MOST_LINES * LINE_BYTES;
     static constexpr uint32_t STRIDE = 8 * LINE_BYTES, LEADING = 0;
-};
-
-// How a tile of ROWS rows lies in images of height x width.
-struct Patch {
-    uint32_t width, rows, images;  // rows of an image, without the halo
-
-    __device__ __forceinline__ Patch(uint32_t tile_rows, uint32_t height, uint32_t width)
-        : width(width), rows(min(height, tile_rows / width)), images(tile_rows / (rows * width)) {}
-    __device__ __forceinline__ uint32_t lines() const { return images * (rows + HALO_TAPS - 1) * width; }
-    // The line that the first tap of row `row` of the tile reads.
-    __device__ __forceinline__ uint32_t line(uint32_t row) const {
-        const uint32_t image_row = row / width;
-        return (image_row + image_row / rows * (HALO_TAPS - 1)) * width + row % width;
-    }
 };
 
 // As RowsOfGroup: two steps of 16 depths a tap.

@@ -52,6 +52,42 @@ struct WgmmaOperand {
     }
 };
 
+// Where copies are in the depth of a tile: its channels in spans, then its taps, row by row. Counted, since a division
+// would take as long as a copy may.
+struct TapSpan {
+    uint32_t channel, row, column;
+
+    __host__ __device__ constexpr void advance(uint32_t span, uint32_t channels, uint32_t tap_columns) {
+        channel += span;
+        if (channel == channels) {
+            channel = 0;
+            if (++column == tap_columns) {
+                column = 0;
+                ++row;
+            }
+        }
+    }
+};
+
+// Taps below each other, which read the same patch.
+constexpr uint32_t HALO_TAPS = 3;
+// How the rows of a tile lie in images of height x width, and in a patch: of each image so many rows, and one more
+// above and below.
+struct Patch {
+    uint32_t width, rows, images;  // rows of an image, without the halo
+
+    __host__ __device__ constexpr Patch(uint32_t tile_rows, uint32_t height, uint32_t width)
+        : width(width),
+          rows(height < tile_rows / width ? height : tile_rows / width),
+          images(tile_rows / (rows * width)) {}
+    __host__ __device__ constexpr uint32_t lines() const { return images * (rows + HALO_TAPS - 1) * width; }
+    // The line that the first tap of row `row` of the tile reads.
+    __host__ __device__ constexpr uint32_t line(uint32_t row) const {
+        const uint32_t image_row = row / width;
+        return (image_row + image_row / rows * (HALO_TAPS - 1)) * width + row % width;
+    }
+};
+
 // The row, of the 64 of a wgmma, of a thread's sums 4 j and 4 j + 1 (half 0) or 4 j + 2 and 4 j + 3 (half 1), and the
 // first of their two columns.
 __host__ __device__ constexpr uint32_t fragment_row(uint32_t thread, uint32_t half) {
@@ -77,5 +113,26 @@ constexpr uint32_t LAST_PART_ROW_BIT = 16;
 __host__ __device__ constexpr uint32_t summed_column(uint32_t lane) {
     return part_column(lane) + lane / 16 % 2 * 4 + lane / 8 % 2 * 2 + lane / 4 % 2;
 }
+
+// -- The ring of stages. --
+
+// A place in the ring, and the parity of the phase in which it is used there.
+template <uint32_t STAGES>
+struct RingPlace {
+    uint32_t slot = 0, parity = 0;
+
+    __host__ __device__ constexpr void advance() {
+        if (++slot == STAGES) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+    // By any number of stages.
+    __host__ __device__ constexpr void skip(uint32_t stages) {
+        const uint32_t at = slot + stages;
+        parity ^= at / STAGES % 2;
+        slot = at % STAGES;
+    }
+};
 
 }  // namespace conv2d

@@ -84,25 +84,4 @@ __device__ __forceinline__ void keep_sums(Sums& sums) {
     }
 }
 
-// -- The ring of stages. --
-
-// A place in the ring, and the parity of the phase in which it is used there.
-template <uint32_t STAGES>
-struct RingPlace {
-    uint32_t slot = 0, parity = 0;
-
-    __device__ __forceinline__ void advance() {
-        if (++slot == STAGES) {
-            slot = 0;
-            parity ^= 1;
-        }
-    }
-    // By any number of stages.
-    __device__ __forceinline__ void skip(uint32_t stages) {
-        const uint32_t at = slot + stages;
-        parity ^= at / STAGES % 2;
-        slot = at % STAGES;
-    }
-};
-
 }  // namespace conv2d

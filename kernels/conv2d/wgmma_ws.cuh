@@ -55,11 +55,13 @@ __device__ __forceinline__ void release(ptx::Barrier& empty) {
     }
 }
 
-// By a warp group: multiplies a tile's steps, from `place` on. Without steps the sums hold nothing: whatever else set
-// them here would keep wgmma waiting for it in every step.
-template <uint32_t SHARERS, typename Tile, typename Shared, typename RowsAt>
+// By a warp group: multiplies a tile's steps, from `place` on, and calls `started` when all have come and their
+// products are under way. Without steps the sums hold nothing: whatever else set them here would keep wgmma waiting for
+// it in every step.
+template <uint32_t SHARERS, typename Tile, typename Shared, typename RowsAt, typename Started>
 __device__ __forceinline__ void consume(Shared& shared, uint32_t steps, const RowsAt& rows_at,
-                                        RingPlace<Shared::STAGES>& place, typename Tile::Sums& sums) {
+                                        RingPlace<Shared::STAGES>& place, typename Tile::Sums& sums,
+                                        const Started& started) {
     uint32_t used = 0;  // the slot of the step before
 #pragma unroll 1
     for (uint32_t step = 0; step < steps; ++step) {
@@ -72,8 +74,11 @@ __device__ __forceinline__ void consume(Shared& shared, uint32_t steps, const Ro
         used = place.slot;
         place.advance();
     }
+    started();
     ptx::warpgroup_wait<0>();
-    release<SHARERS>(shared.empty[used]);
+    if (steps > 0) {
+        release<SHARERS>(shared.empty[used]);
+    }
     keep_sums(sums);
 }
 
@@ -97,7 +102,7 @@ __device__ __forceinline__ void wgmma_ws(const typename Product::Params& p) {
         ptx::registers_increase<CONSUMER_REGISTERS>();
         const uint32_t group = threadIdx.x / GROUP_THREADS - 1;
         typename Tile::Sums sums;
-        consume<1, Tile>(shared, work.steps, product.rows_of(group), place, sums);
+        consume<1, Tile>(shared, work.steps, product.rows_of(group), place, sums, [] {});
         product.finish(work, group, sums, shared.out[group]);
     }
 }

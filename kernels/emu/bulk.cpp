@@ -33,7 +33,10 @@ void BulkCopies::begin_cluster() {
     stores_.clear();
 }
 
-const EncodedMap& BulkCopies::map_of(const void* map, uint32_t rank, bool im2col, const void* site) const {
+// What both directions check; `what` is "copy" or "store".
+const EncodedMap& BulkCopies::map_of(const char* what, const void* map, uint32_t rank, bool im2col, const void* shared,
+                                     const void* site) const {
+    const Thread& thread = *running;
     const uintptr_t offset = uintptr_t(map) - uintptr_t(machine_.params);
     if (offset + 128 > machine_.launch->params_bytes) {
         fault(site, "a tensor map that is not in the kernel's parameters, where it has to stay (__grid_constant__)");
@@ -42,8 +45,22 @@ const EncodedMap& BulkCopies::map_of(const void* map, uint32_t rank, bool im2col
     if (uintptr_t(map) % MAP_ALIGNMENT != 0) fault(site, "a tensor map that is not aligned to 64 bytes");
     if (encoded.magic != EncodedMap::MAGIC) fault(site, "a tensor map that nobody encoded");
     if (encoded.rank != rank || bool(encoded.im2col) != im2col) {
-        fault(site, "a copy of %u dimensions, %s, by a tensor map of %u, %s", rank, im2col ? "im2col" : "tiled",
-              encoded.rank, encoded.im2col ? "im2col" : "tiled");
+        fault(site, "a bulk %s of %u dimensions, %s, by a tensor map of %u, %s", what, rank,
+              im2col ? "im2col" : "tiled", encoded.rank, encoded.im2col ? "im2col" : "tiled");
+    }
+    const uint32_t line = (im2col ? encoded.channels : encoded.box[0]) * encoded.element_bytes;
+    if (encoded.swizzle > 0 && line != CHUNK << encoded.swizzle) {
+        fault(site,
+              "a bulk %s of a box %u bytes wide, whose swizzle is of %u: the manuals do not say how its lines lie",
+              what, line, CHUNK << encoded.swizzle);
+    }
+    if (!thread.arena->near(uintptr_t(shared))) fault(site, "a bulk %s of what is not the block's shared memory", what);
+    if ((uintptr_t(shared) - thread.arena->begin()) % SHARED_ALIGNMENT != 0) {
+        fault(site, "a bulk %s of shared memory that is not aligned to 128 bytes", what);
+    }
+    if (!machine_.follows(thread)) fault(site, "a bulk %s before griddepcontrol.wait", what);
+    if (!machine_.global.holds(encoded.address, reach(encoded))) {
+        fault(site, "a bulk %s by a tensor map of memory that the launch does not list", what);
     }
     return encoded;
 }
@@ -113,15 +130,12 @@ void BulkCopies::column(const EncodedMap& map, const int32_t* at, const uint16_t
 void BulkCopies::load(void* to, const void* map, void* barrier, const int32_t* at, uint32_t rank, const uint16_t* taps,
                       uint16_t blocks, const void* site) {
     Thread& thread = *running;
-    const EncodedMap& encoded = map_of(map, rank, taps != nullptr, site);
-    if (!thread.arena->near(uintptr_t(to))) fault(site, "a bulk copy to what is not the block's shared memory");
+    const EncodedMap& encoded = map_of("copy", map, rank, taps != nullptr, to, site);
     const uintptr_t offset = uintptr_t(to) - thread.arena->begin();
-    if (offset % SHARED_ALIGNMENT != 0) fault(site, "a bulk copy to shared memory that is not aligned to 128 bytes");
-    if (!thread.follows) fault(site, "a bulk copy before griddepcontrol.wait");
-    if (!machine_.global.holds(encoded.address, reach(encoded))) {
-        fault(site, "a bulk copy by a tensor map of memory that the launch does not list");
-    }
     for (uint32_t d = 0; taps && d < rank - 2; ++d) {
+        // By the number of dimensions: 16, 8 and 5 bits.
+        const uint32_t most = (1u << (rank == 3 ? 16 : rank == 4 ? 8 : 5)) - 1;
+        if (taps[d] > most) fault(site, "an im2col copy with an offset of %u, where there are 0 to %u", taps[d], most);
         const int64_t last = int64_t(encoded.dims[d + 1]) - 1 + encoded.upper[d];
         const bool on_grid = (at[d + 1] - encoded.lower[d]) % encoded.steps[d + 1] == 0;
         if (at[d + 1] < encoded.lower[d] || at[d + 1] > last || !on_grid) {
@@ -177,13 +191,11 @@ bool BulkCopies::end_one(Random& random) {
     return true;
 }
 
-BulkCopies::Stores& BulkCopies::stores_of(const Thread& thread) {
+BulkCopies::Stores* BulkCopies::find_stores(const Thread& thread) {
     for (Stores& stores : stores_) {
-        if (stores.thread == thread.rank) return stores;
+        if (stores.thread == thread.rank) return &stores;
     }
-    const uint32_t reader = machine_.agents.add("a bulk store");
-    stores_.push_back({thread.rank, reader, machine_.agents.add("a bulk store"), 0, 0, 0, {}, 0});
-    return stores_.back();
+    return nullptr;
 }
 
 void BulkCopies::take(Store& store) {
@@ -214,18 +226,19 @@ void BulkCopies::put(const Store& store) {
 void BulkCopies::store(const void* map, const void* from, const int32_t* at, uint32_t rank, bool add,
                        const void* site) {
     Thread& thread = *running;
-    const EncodedMap& encoded = map_of(map, rank, false, site);
-    if (!thread.arena->near(uintptr_t(from))) fault(site, "a bulk store of what is not the block's shared memory");
-    if ((uintptr_t(from) - thread.arena->begin()) % SHARED_ALIGNMENT != 0) {
-        fault(site, "a bulk store of shared memory that is not aligned to 128 bytes");
-    }
-    if (!thread.follows) fault(site, "a bulk store before griddepcontrol.wait");
-    if (!machine_.global.holds(encoded.address, reach(encoded))) {
-        fault(site, "a bulk store by a tensor map of memory that the launch does not list");
+    const EncodedMap& encoded = map_of("store", map, rank, false, from, site);
+    for (uint32_t d = 0; d < rank; ++d) {
+        if (at[d] < 0) fault(site, "a bulk store from coordinate %d of dimension %u: none may be negative", at[d], d);
     }
     if (add && encoded.element_bytes != sizeof(float)) fault(site, "a bulk addition of other numbers than f32");
-    Stores& stores = stores_of(thread);
-    stores.under_way.push_back({{}, stores.committed, add, add, machine_.cluster.random().below(4) == 0, {}, 0});
+    Stores* found = find_stores(thread);
+    if (!found) {
+        const uint32_t reader = machine_.agents.add("a bulk store");
+        stores_.push_back({thread.rank, reader, machine_.agents.add("a bulk store"), 0, {}});
+        found = &stores_.back();
+    }
+    Stores& stores = *found;
+    stores.under_way.push_back({{}, stores.committed, add, machine_.cluster.random().below(4) == 0, {}, 0});
     Store& store = stores.under_way.back();
     box(encoded, at, uintptr_t(from), store.pieces);
     store.stamp = machine_.clocks.tick();
@@ -241,10 +254,15 @@ void BulkCopies::store(const void* map, const void* from, const int32_t* at, uin
     if (store.read_early) take(store);
 }
 
-void BulkCopies::commit() { ++stores_of(*running).committed; }
+// Groups of a thread that has stored nothing yet are empty, and over.
+void BulkCopies::commit() {
+    if (Stores* stores = find_stores(*running)) ++stores->committed;
+}
 
 void BulkCopies::wait(uint32_t groups, bool read) {
-    Stores& stores = stores_of(*running);
+    Stores* found = find_stores(*running);
+    if (!found) return;
+    Stores& stores = *found;
     size_t done = 0;
     for (Store& store : stores.under_way) {
         if (store.group + groups >= stores.committed) break;

@@ -58,7 +58,6 @@ class BulkCopies {
         std::vector<Piece> pieces;
         uint32_t group;
         bool add;
-        bool of_floats;
         bool read_early;  // what it stores was taken when it began
         std::vector<unsigned char> taken;
         Stamp stamp;
@@ -68,12 +67,11 @@ class BulkCopies {
         uint32_t thread;
         uint32_t reader, writer;  // agents
         uint32_t committed = 0;
-        Stamp read = 0, written = 0;
         std::vector<Store> under_way;
-        uint32_t unread = 0;  // the first of them that may still read
     };
 
-    const EncodedMap& map_of(const void* map, uint32_t rank, bool im2col, const void* site) const;
+    const EncodedMap& map_of(const char* what, const void* map, uint32_t rank, bool im2col, const void* shared,
+                             const void* site) const;
     void box(const EncodedMap& map, const int32_t* at, uintptr_t shared, std::vector<Piece>& pieces) const;
     void column(const EncodedMap& map, const int32_t* at, const uint16_t* taps, uintptr_t shared,
                 std::vector<Piece>& pieces) const;
@@ -83,7 +81,7 @@ class BulkCopies {
     void end(size_t load);
     static void take(Store& store);
     static void put(const Store& store);
-    Stores& stores_of(const Thread& thread);
+    Stores* find_stores(const Thread& thread);
 
     Machine& machine_;
     std::vector<Load> loads_;

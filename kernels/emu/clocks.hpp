@@ -69,6 +69,7 @@ class Clocks {
     Stamp now(uint32_t thread) const { return now_[thread]; }
     // Whether what another did at a stamp happened before what `thread` does now.
     bool before(Stamp stamp, uint32_t other, uint32_t thread) const {
+        if (other == thread) return true;
         if (other < AGENT) {
             if (other / threads_ == thread / threads_ && stamp <= ordered_[thread / threads_]) return true;
             if (other / LANES == thread / LANES && stamp <= seen_[thread * LANES + other % LANES]) return true;

@@ -54,7 +54,7 @@ const char* name(Primitive primitive) {
         case Primitive::MultiplyWarpGroup:
             return "wgmma.mma_async";
         case Primitive::SetRegisters:
-            return "setmaxnreg.inc";
+            return "setmaxnreg";
     }
     return "";
 }
@@ -104,6 +104,8 @@ void Cluster::run(uint64_t first_block, Random& random) {
         const uint32_t lanes = std::min(LANES, count_ - w * LANES);
         warps_[w].alive = uint32_t((uint64_t(1) << lanes) - 1);
         warps_[w].gatherings.clear();
+        warps_[w].registers = registers_at_launch(threads_of_block_);
+        warps_[w].asking = 0;
     }
     for (uint32_t block = 0; block < blocks(); ++block) {
         Block& at = blocks_[block];
@@ -111,8 +113,9 @@ void Cluster::run(uint64_t first_block, Random& random) {
         at.live = threads_of_block_;
         at.waiting = 0;
         at.free_registers = 0;
+        at.open = 0;
         for (Named& named : at.named) {
-            named.arrived = 0;
+            std::fill(std::begin(named.came), std::end(named.came), 0);
             named.sleepers.clear();
             named.known.clear();
         }
@@ -123,14 +126,11 @@ void Cluster::run(uint64_t first_block, Random& random) {
     at_cluster_.known.clear();
     at_cluster_.sleepers.clear();
     std::fill(at_cluster_.phases.begin(), at_cluster_.phases.end(), 0);
-    const uint32_t registers = registers_at_launch(threads_of_block_);
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
         thread.copies.begin_block();
-        thread.follows = !machine_.launch->programmatic;
-        thread.registers = registers;
         thread.committed = 0;
-        thread.fenced = false;
+        thread.marks.begin_block();
         thread.fiber.start(thread.stack, run_thread, &thread);
         wake(thread);
     }
@@ -150,6 +150,7 @@ void Cluster::exit_thread(Thread& thread) {
     Block& block = blocks_[thread.block];
     machine_.warpgroups.check_exit(thread);
     machine_.bulk.check_exit(thread, block.live == 1);
+    if (block.live == 1) check_registers(thread.block);
     thread.state = Thread::State::Exited;
     --live_;
     --block.live;
@@ -160,6 +161,10 @@ void Cluster::exit_thread(Thread& thread) {
     warp.alive &= ~(1u << thread.lane());
     // One completed gathering may be replaced by the list's last.
     for (size_t i = warp.gatherings.size(); i-- > 0;) complete_if_all_arrived(warp, i);
+    for (uint32_t open = block.open; open != 0; open &= open - 1) {
+        complete_named_if_all_arrived(block, uint32_t(__builtin_ctz(open)));
+    }
+    if (warp.asking != 0) settle_registers(thread.block);
     running = take_next();
     thread.fiber.finish_to(running ? running->fiber : main_);
 }
@@ -380,10 +385,15 @@ void Cluster::describe_deadlock(char* text, size_t size) const {
         if (a.state != b.state) return false;
         if (a.state == Thread::State::Exited) return true;
         if (!same_barrier(a.call, b.call) || a.block != b.block) return false;
-        // An mbarrier's parity and place; another's operand and value are data.
-        const bool of_mbarrier = a.call.primitive == Primitive::WaitBarrier;
-        return of_mbarrier ? a.call.value == b.call.value && a.call.operand == b.call.operand
-                           : a.call.mask == b.call.mask;
+        // An mbarrier's place and parity, a barrier's number, registers; of others, operand and value are data.
+        switch (a.call.primitive) {
+            case Primitive::WaitBarrier:
+            case Primitive::NamedBarrier:
+            case Primitive::SetRegisters:
+                return a.call.value == b.call.value && a.call.operand == b.call.operand;
+            default:
+                return a.call.mask == b.call.mask;
+        }
     };
     for (uint32_t rank = 0; rank < count_; ++rank) {
         const Thread& thread = *threads_[rank];
@@ -406,11 +416,16 @@ void Cluster::describe_deadlock(char* text, size_t size) const {
                 char where[128];
                 thread.arena->describe(uintptr_t(call.value), where, sizeof where);
                 out.add(" for parity %u of the barrier %s", call.operand, where);
+                machine_.barriers.describe(uintptr_t(call.value), where, sizeof where);
+                out.add(" (%s)", where);
             } else if (call.primitive == Primitive::NamedBarrier) {
                 out.add(" number %u", call.operand);
+            } else if (call.primitive == Primitive::SetRegisters) {
+                out.add(" to %u registers of each thread, of which %u are free for a warp", call.operand,
+                        blocks_[thread.block].free_registers);
             }
         }
-        out.add(", such as %s", Machine::name(thread.index).text);
+        out.add(", such as %s", machine_.thread_name(rank).text);
     }
 }
 

@@ -11,6 +11,7 @@
 #include "fiber.hpp"
 #include "memory.hpp"
 #include "random.hpp"
+#include "registers.hpp"
 
 namespace rir::emu {
 
@@ -67,12 +68,9 @@ struct Thread {
     State state;
     Call call;
     AsyncCopies copies;
-    // Whether the launches before this one have ended for all that it knows (griddepcontrol.wait).
-    bool follows;
-    uint32_t registers;
-    // Of its warp group's products: groups committed, whether wgmma.fence stands after what last touched its sums.
+    // Of its warp group's products: groups committed, and registers.
     uint32_t committed;
-    bool fenced;
+    RegisterMarks marks;
     Fiber fiber;
     Stack stack;
 
@@ -130,11 +128,14 @@ class Cluster {
     struct Warp {
         uint32_t alive;  // lanes that have not exited
         std::vector<Gathering> gatherings;
+        uint32_t registers;      // of each thread
+        uint32_t asked, asking;  // by setmaxnreg; lanes that have
     };
-    static constexpr uint32_t NAMED_BARRIERS = 16;
-    // A barrier of some of a block's threads, while any has arrived.
+    static constexpr uint32_t NAMED_BARRIERS = 16, WARPS = MAX_THREADS / LANES;
+    // A barrier of some of a block's warps.
     struct Named {
-        uint32_t threads, arrived;
+        uint32_t threads;
+        uint32_t came[WARPS];  // lanes, by warp of the block
         std::vector<Thread*> sleepers;
         Knowledge known;
     };
@@ -142,7 +143,8 @@ class Cluster {
         uint3 index;
         uint32_t live, waiting;
         const Thread* first_waiting;  // of those at the block's barrier
-        uint32_t free_registers;      // given back by setmaxnreg, of all threads
+        uint32_t free_registers;      // given back by setmaxnreg: the sum over warps of each thread's
+        uint32_t open;                // named barriers at which any thread has come
         Named named[NAMED_BARRIERS];
     };
 
@@ -153,8 +155,12 @@ class Cluster {
     void complete_barrier(Block& block);
     void complete_if_all_arrived(Warp& warp, size_t gathering);
     void complete_warp(uint32_t warp, uint32_t lanes);
+    void complete_named_if_all_arrived(Block& block, uint32_t id);
     void complete_cluster_if_all_arrived();
-    void give_registers(Block& block);
+    void settle_registers(uint32_t block);
+    void check_registers(uint32_t block) const;
+    // Of all, the block's first.
+    uint32_t first_warp(uint32_t block) const { return block * threads_of_block_ / LANES; }
     void shuffle(uint32_t warp, uint32_t lanes);
     void matrices(uint32_t warp, uint32_t lanes);
 

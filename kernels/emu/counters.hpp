@@ -24,9 +24,10 @@ class Counters {
     void bulk_arrived(uint32_t bytes) { total_->bulk_arrived_bytes += bytes; }
     void bulk_written(uint32_t bytes) { total_->bulk_written_bytes += bytes; }
     // A wgmma of bf16.
-    void multiplied(uint32_t rows, uint32_t columns, uint32_t depth) {
+    // `lines` of the operands' rows and columns are read from shared memory.
+    void multiplied(uint32_t rows, uint32_t columns, uint32_t depth, uint32_t lines) {
         ++total_->warpgroup_products;
-        total_->warpgroup_read_bytes += 2 * uint64_t(rows + columns) * depth;
+        total_->warpgroup_read_bytes += 2 * uint64_t(lines) * depth;
         total_->warpgroup_flops += 2 * uint64_t(rows) * columns * depth;
     }
     void count(Space space, uintptr_t address, size_t bytes, Access access, const Actor& actor);

@@ -46,14 +46,24 @@ void store_box(const void* map, const void* from, const int32_t* at, uint32_t ra
 }
 void store_commit() { running->machine->bulk.commit(); }
 void store_wait(uint32_t groups, bool read) { running->machine->bulk.wait(groups, read); }
-void fence_async_shared() { running->machine->clocks.fence_proxy(running->rank); }
+void fence_async_shared() {
+    running->machine->clocks.fence_proxy(running->rank);
+    running->machine->barriers.fence();
+}
 
-void warpgroup_fence(const char*, int) { running->machine->warpgroups.fence(); }
+void warpgroup_fence(const char*, int) { running->marks.fence(); }
 void warpgroup_commit(const char*, int) { running->machine->warpgroups.commit(); }
 void warpgroup_wait(uint32_t groups, const char*, int) { running->machine->warpgroups.wait(groups); }
 void multiply_warpgroup(float* sums, uint32_t columns, uint64_t a, bool a_across, uint64_t b, bool b_across,
                         bool accumulate, const char* file, int line) {
-    WarpGroupOperands operands{sums, columns, a, b, a_across, b_across, accumulate};
+    WarpGroupOperands operands{sums, columns, nullptr, a, b, a_across, b_across, accumulate};
+    Call call{Primitive::MultiplyWarpGroup, 0, file, line, RIR_SITE};
+    call.matrices = &operands;
+    running->machine->warpgroups.multiply(call);
+}
+void multiply_warpgroup_registers(float* sums, uint32_t columns, const uint32_t* a, uint64_t b, bool b_across,
+                                  bool accumulate, const char* file, int line) {
+    WarpGroupOperands operands{sums, columns, a, 0, b, false, b_across, accumulate};
     Call call{Primitive::MultiplyWarpGroup, 0, file, line, RIR_SITE};
     call.matrices = &operands;
     running->machine->warpgroups.multiply(call);
@@ -71,7 +81,7 @@ void cluster_wait(const char* file, int line) {
     running->machine->cluster.wait_for_cluster({Primitive::WaitCluster, 0, file, line, RIR_SITE});
 }
 
-void wait_for_launch_before() { running->follows = true; }
+void wait_for_launch_before() { running->machine->wait_for_launches_before(*running); }
 void let_next_launch_begin() {}
 
 }  // namespace rir::emu

@@ -33,6 +33,8 @@ void warpgroup_commit(RIR_HERE);
 void warpgroup_wait(uint32_t groups, RIR_HERE);
 void multiply_warpgroup(float* sums, uint32_t columns, uint64_t a, bool a_across, uint64_t b, bool b_across,
                         bool accumulate, RIR_HERE);
+void multiply_warpgroup_registers(float* sums, uint32_t columns, const uint32_t* a, uint64_t b, bool b_across,
+                                  bool accumulate, RIR_HERE);
 void set_registers(uint32_t registers, bool increase, RIR_HERE);
 
 void named_barrier(uint32_t id, uint32_t threads, bool wait, RIR_HERE);

@@ -41,6 +41,15 @@ Machine::Name Machine::name(const uint3& index) {
     return name;
 }
 
+Machine::ThreadName Machine::thread_name(uint32_t rank) const {
+    const Thread& thread = cluster.thread(rank);
+    const bool alone = cluster.blocks() == 1;
+    ThreadName text;
+    std::snprintf(text.text, sizeof text.text, "%s%s%s", name(thread.index).text, alone ? "" : " of block ",
+                  alone ? "" : name(cluster.block_index(thread.block)).text);
+    return text;
+}
+
 uint3 Machine::block_index(uint64_t linear) const {
     const uint64_t x = launch->grid[0], y = launch->grid[1];
     return {unsigned(linear % x), unsigned(linear / x % y), unsigned(linear / x / y)};
@@ -48,14 +57,16 @@ uint3 Machine::block_index(uint64_t linear) const {
 
 Machine::Name Machine::block_name(uint64_t linear) const { return name(block_index(linear)); }
 
-bool Machine::is_shared(uintptr_t address) const {
-    return std::any_of(arenas.begin(), arenas.end(), [&](const auto& arena) { return arena->near(address); });
-}
-
 void Machine::describe_shared(uintptr_t address, char* text, size_t size) const {
     for (const auto& arena : arenas) {
         if (arena->near(address)) return arena->describe(address, text, size);
     }
+}
+
+void Machine::describe(uintptr_t address, char* text, size_t size) const {
+    const auto near = [&](const auto& arena) { return arena->near(address); };
+    if (std::any_of(arenas.begin(), arenas.end(), near)) return describe_shared(address, text, size);
+    global.describe(address, text, size);
 }
 
 void Machine::complain(const void* site, const char* format, va_list arguments) {
@@ -160,6 +171,7 @@ void Machine::run_cluster(uint64_t first_block, Random& random) {
     for (const auto& arena : arenas) arena->begin_block();
     clocks.begin_cluster(cluster.blocks(), cluster.threads_of_block());
     agents.begin_cluster();
+    if (launch->programmatic) before_ = {agents.add("a launch before"), clocks.tick()};
     barriers.begin_cluster();
     bulk.begin_cluster();
     warpgroups.begin_cluster();
@@ -172,6 +184,10 @@ void Machine::run_cluster(uint64_t first_block, Random& random) {
         cluster.describe_deadlock(waiting, sizeof waiting);
         complain(nullptr, "block %s: deadlock, no thread can go on: %s", block_name(first_block).text, waiting);
     }
+}
+
+void Machine::wait_for_launches_before(const Thread& thread) {
+    if (launch->programmatic) clocks.learn(thread.rank, before_.agent, before_.stamp);
 }
 
 void Machine::check_alignment(uintptr_t address, size_t bytes, Access access, const char* where, const void* site) {
@@ -254,7 +270,11 @@ void Machine::check_global(const Extent* extent, uintptr_t address, size_t bytes
 }
 
 void Machine::touch(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
-    if (address - thread.stack_low < Stack::BYTES) return;
+    if (address - thread.stack_low < Stack::BYTES) {
+        if (thread.marks.watching()) [[unlikely]]
+            warpgroups.touch_registers(thread, address, bytes, access, site);
+        return;
+    }
     if (thread.arena->near(address)) return touch_shared(thread, address, bytes, access, site);
     if (touch_params(address, bytes, access, site)) return;
 
@@ -266,7 +286,7 @@ void Machine::touch(Thread& thread, uintptr_t address, size_t bytes, Access acce
         if (extent) touch_bytewise(thread, address, bytes, access, site);
         return;
     }
-    if (!thread.follows) [[unlikely]]
+    if (!follows(thread)) [[unlikely]]
         fault(site, "%s global memory before griddepcontrol.wait, while the launches before may be under way",
               verb(access));
     if (!kernel->instrumented) return;

@@ -47,6 +47,11 @@ class Machine {
     void touch_shared_by(const Actor& actor, uint32_t block, uintptr_t address, size_t bytes, Access access);
     // The same of global memory, known to lie in the launch's tensors.
     void touch_global_by(const Actor& actor, uintptr_t address, size_t bytes, Access access);
+    // Of launches that may begin before the ones before them have ended: a thread hears that these have, or does not.
+    void wait_for_launches_before(const Thread& thread);
+    bool follows(const Thread& thread) const {
+        return !launch->programmatic || clocks.before(before_.stamp, before_.agent, thread.rank);
+    }
     // Records the sentence; the running thread then leaves by it.
     void complain(const void* site, const char* format, va_list arguments);
     void complain(const void* site, const char* format, ...) __attribute__((format(printf, 3, 4)));
@@ -55,10 +60,16 @@ class Machine {
         char text[40];
     };
     static Name name(const uint3& index);
+    // A thread of the cluster, with its block where there are several.
+    struct ThreadName {
+        char text[96];
+    };
+    ThreadName thread_name(uint32_t rank) const;
     Name block_name(uint64_t linear) const;
     uint3 block_index(uint64_t linear) const;
-    bool is_shared(uintptr_t address) const;
     void describe_shared(uintptr_t address, char* text, size_t size) const;
+    // Of any memory.
+    void describe(uintptr_t address, char* text, size_t size) const;
 
     const Kernel* kernel = nullptr;
     const RirEmuLaunch* launch = nullptr;
@@ -84,6 +95,10 @@ class Machine {
     void check_global(const Extent* extent, uintptr_t address, size_t bytes, Access access, const void* site);
     void check_alignment(uintptr_t address, size_t bytes, Access access, const char* where, const void* site);
 
+    struct {
+        uint32_t agent;
+        Stamp stamp;
+    } before_{};
     bool faulted_ = false;
     char message_[1024];
     const void* site_ = nullptr;

@@ -1,5 +1,7 @@
 #include "mbarrier.hpp"
 
+#include <cstdio>
+
 #include "machine.hpp"
 
 namespace rir::emu {
@@ -47,9 +49,8 @@ MBarrier& Barriers::find(const void* at, uint32_t block, const char* what, const
               block == thread.block ? "" : " (in another block of the cluster)");
     }
     MBarrier& barrier = found->second;
-    if (block != thread.block) {
-        if (!barrier.fenced) fault(site, "%s in another block, whose maker did not fence it", what);
-        if (machine.cluster.block_exited(block)) fault(site, "%s in a block that has ended", what);
+    if (block != thread.block && machine.cluster.block_exited(block)) {
+        fault(site, "%s in a block that has ended", what);
     }
     if (machine.kernel->instrumented) {
         const Actor actor = Actor::of(thread.rank, machine.clocks, site);
@@ -60,7 +61,9 @@ MBarrier& Barriers::find(const void* at, uint32_t block, const char* what, const
 
 MBarrier& Barriers::of_copy(const void* at, uint32_t block, const void* site) {
     MBarrier& barrier = find(at, block, "a bulk copy on the barrier", site);
-    if (!barrier.fenced) fault(site, "a bulk copy on a barrier without fence.mbarrier_init after it was made");
+    if (!barrier.fenced) {
+        fault(site, "a bulk copy on a barrier without fence.mbarrier_init or fence.proxy.async after it was made");
+    }
     return barrier;
 }
 
@@ -69,6 +72,10 @@ void Barriers::arrive(const void* at, uint32_t block, uint32_t expected_bytes, c
     if (barrier.pending == 0) {
         fault(site, "arrives at a barrier for %u, where all have arrived and only bytes are still to come",
               barrier.count);
+    }
+    if (barrier.phase > 0 && !barrier.seen) {
+        fault(site, "arrives in phase %llu of a barrier, where nobody has waited for the one before it",
+              static_cast<unsigned long long>(barrier.phase));
     }
     barrier.bytes += expected_bytes;
     if (barrier.bytes > MOST_BYTES) fault(site, "a barrier that expects more than %d bytes", int(MOST_BYTES));
@@ -87,6 +94,7 @@ void Barriers::complete_if_due(MBarrier& barrier) {
     if (barrier.pending > 0 || barrier.bytes != 0) return;
     barrier.pending = barrier.count;
     ++barrier.phase;
+    barrier.seen = false;
     barrier.known.join(barrier.arriving);
     barrier.arriving.clear();
     for (Thread* sleeper : barrier.sleepers) machine_.cluster.wake(*sleeper);
@@ -104,7 +112,15 @@ void Barriers::wait(const void* at, uint32_t parity, const char* file, int line,
         barrier.sleepers.push_back(&thread);
         machine_.cluster.sleep(call);
     }
+    barrier.seen = true;
     machine_.clocks.acquire(thread.rank, barrier.known);
+}
+
+void Barriers::describe(uintptr_t at, char* text, size_t size) const {
+    const MBarrier& barrier = all_.at(at);
+    std::snprintf(text, size, "phase %llu, %u of %u arrivals and %lld bytes to come",
+                  static_cast<unsigned long long>(barrier.phase), barrier.pending, barrier.count,
+                  static_cast<long long>(barrier.bytes));
 }
 
 }  // namespace rir::emu

@@ -2,6 +2,7 @@
 // come. What a thread did before it arrives, and what a bulk copy wrote, happened before what follows a wait.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <vector>
 
@@ -19,7 +20,8 @@ struct MBarrier {
     uint32_t pending;  // still to come in this one
     int64_t bytes;     // still to come; negative where they came before they were expected
     uint64_t phase;
-    uint32_t maker;  // who made it has fenced it for bulk copies and the cluster, or not yet
+    bool seen;       // whether anybody has waited for the phase before this one
+    uint32_t maker;  // who made it has fenced it for bulk copies, or not yet
     bool fenced;
     uint32_t agent;  // of the copies that complete on it
     Knowledge arriving, known;
@@ -38,6 +40,9 @@ class Barriers {
     void wait(const void* at, uint32_t parity, const char* file, int line, const void* site);
     // The barrier at the same place of a block's shared memory as `at` in the running thread's, for a bulk copy.
     MBarrier& of_copy(const void* at, uint32_t block, const void* site);
+
+    // What it waits for, for a deadlock's sentence.
+    void describe(uintptr_t at, char* text, size_t size) const;
 
     // By a bulk copy's end.
     void complete_bytes(MBarrier& barrier, uint32_t bytes, Stamp stamp);

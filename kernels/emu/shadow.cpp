@@ -52,6 +52,7 @@ void Shadow::begin_launch(const std::vector<Extent>& global, const std::vector<u
         cover(regions_[extents_ + block], shared[block], shared[block] + shared_bytes);
     }
     blocks_.clear();
+    heard_ = {};
     nodes_.assign(1, Node{});
     free_node_ = 0;
 }
@@ -140,7 +141,9 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
         if (reads(access)) {
             char where[128];
             running->machine->describe_shared(address, where, sizeof where);
-            fault(actor.site, "%s %zu bytes %s, which no thread of this block ever wrote", verb(access), bytes, where);
+            fault(actor.site, "%s%s%s %zu bytes %s, which no thread of this block ever wrote",
+                  actor.is_agent() ? running->machine->agents.name(actor.thread) : "", actor.is_agent() ? " that " : "",
+                  verb(access), bytes, where);
         }
         // What earlier blocks did here is of no concern; and this first store is one that nothing can race with but by
         // what is recorded below.
@@ -148,7 +151,10 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
         cell.write = {clocks_.ordered(actor.starter), pack(actor.site), uint16_t(actor.thread)};
         return;
     }
-    if (write.stamp == 0 || (of_this_block && write.thread == actor.thread)) return;
+    if (write.stamp == 0) return;
+    // What an agent did before is ordered by what its starter knows alone.
+    const bool own = write.thread == actor.thread && (!actor.is_agent() || write.stamp == actor.now);
+    if (of_this_block && own) return;
     if (write.thread & UNFINISHED) {
         const uint32_t thread = write.thread ^ UNFINISHED;
         race(address, bytes, access, actor, Access::AsyncWrite, write.stamp, thread, write.site);
@@ -156,19 +162,21 @@ void Shadow::check_write(Cell& cell, uintptr_t address, size_t bytes, Access acc
     if (!of_this_block || !clocks_.before(write.stamp, write.thread, actor.starter)) {
         race(address, bytes, access, actor, Access::Write, write.stamp, write.thread, write.site);
     }
-    if (SHARED && actor.is_agent()) check_proxy(write, address, bytes, access, actor);
+    if (actor.is_agent()) check_proxy(SHARED, write, address, bytes, access, actor);
 }
 
-// What a thread wrote reaches the asynchronous proxy by a fence of that thread alone, whatever barriers say.
-void Shadow::check_proxy(const Write& write, uintptr_t address, size_t bytes, Access access, const Actor& actor) const {
-    if (write.thread >= AGENT || clocks_.fenced(write.stamp, write.thread)) return;
+// What a thread wrote reaches the asynchronous proxy by a fence of that thread alone, whatever barriers say. The only
+// one that kernels have is of shared memory.
+void Shadow::check_proxy(bool shared, const Write& write, uintptr_t address, size_t bytes, Access access,
+                         const Actor& actor) const {
+    if (write.thread >= AGENT || (shared && clocks_.fenced(write.stamp, write.thread))) return;
     const Machine& machine = *running->machine;
     char where[128];
-    machine.describe_shared(address, where, sizeof where);
+    machine.describe(address, where, sizeof where);
     fault(actor.site,
           "%s that %s %zu bytes %s, which thread %s wrote (code at 0x%zx), without fence.proxy.async after it",
-          machine.agents.name(actor.thread), verb(access), bytes, where,
-          Machine::name(machine.cluster.thread(write.thread).index).text, size_t(SITES + write.site) - 1);
+          machine.agents.name(actor.thread), verb(access), bytes, where, machine.thread_name(write.thread).text,
+          size_t(SITES + write.site) - 1);
 }
 
 void Shadow::finish_async_write(uint32_t block, uintptr_t address, size_t bytes, const Actor& actor) {
@@ -178,6 +186,21 @@ void Shadow::finish_async_write(uint32_t block, uintptr_t address, size_t bytes,
     for (Cell* end = cell + (bytes >> page.shift); cell != end; ++cell) {
         cell->write = {actor.now, pack(actor.site), uint16_t(actor.thread)};
     }
+}
+
+uint32_t Shadow::first_unaware(uint32_t block, uintptr_t address, size_t bytes, uint32_t first, uint32_t count) {
+    const Page& page = regions_[extents_ + block].page(address);
+    const size_t in_page = address & ((uintptr_t(1) << PAGE_SHIFT) - 1);
+    const Cell* cell = page.cells + (in_page >> page.shift);
+    for (const Cell* end = cell + (bytes >> page.shift); cell != end; ++cell) {
+        const Write& write = cell->write;
+        if (write.stamp == heard_.stamp && write.thread == heard_.writer && first == heard_.first) continue;
+        for (uint32_t i = 0; i < count; ++i) {
+            if (!clocks_.before(write.stamp, write.thread, first + i)) return i;
+        }
+        heard_ = {write.stamp, write.thread, first};
+    }
+    return count;
 }
 
 bool Shadow::of_block(const Group& group, const Actor& actor) const {
@@ -194,7 +217,8 @@ void Shadow::check_group(const Group& group, uintptr_t address, size_t bytes, Ac
     if (of_block(group, actor) && group.stamp <= clocks_.ordered(actor.starter)) return;
     for (uint32_t lanes = group.lanes; lanes != 0; lanes &= lanes - 1) {
         const uint32_t thread = first + uint32_t(__builtin_ctz(lanes));
-        if (thread != actor.thread && !clocks_.before(group.stamp, thread, actor.starter)) {
+        const bool own = thread == actor.thread && (!actor.is_agent() || group.stamp == actor.now);
+        if (!own && !clocks_.before(group.stamp, thread, actor.starter)) {
             race(address, bytes, access, actor, group.access, group.stamp, thread, group.site);
         }
     }
@@ -288,11 +312,7 @@ void Shadow::race(uintptr_t address, size_t bytes, Access access, const Actor& a
                   uint32_t thread, int32_t site) const {
     const Machine& machine = *running->machine;
     char where[128], who[160];
-    if (machine.is_shared(address)) {
-        machine.describe_shared(address, where, sizeof where);
-    } else {
-        machine.global.describe(address, where, sizeof where);
-    }
+    machine.describe(address, where, sizeof where);
     if (thread >= AGENT) {
         std::snprintf(who, sizeof who, "%s",
                       stamp <= clocks_.earlier() ? "an earlier block's" : machine.agents.name(thread));
@@ -303,7 +323,7 @@ void Shadow::race(uintptr_t address, size_t bytes, Access access, const Actor& a
         std::snprintf(who, sizeof who, "thread %s of block %s",
                       Machine::name(machine.cluster.thread(thread).index).text, machine.block_name(block).text);
     } else {
-        std::snprintf(who, sizeof who, "thread %s", Machine::name(machine.cluster.thread(thread).index).text);
+        std::snprintf(who, sizeof who, "thread %s", machine.thread_name(thread).text);
     }
     fault(actor.site, "race: %s%s%s %zu bytes %s, which %s %s (code at 0x%zx), and nothing orders the two",
           actor.is_agent() ? machine.agents.name(actor.thread) : "", actor.is_agent() ? " " : "", verb(access), bytes,

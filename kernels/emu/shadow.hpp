@@ -41,6 +41,10 @@ class Shadow {
         apply<true>(regions_[extents_ + block], address, bytes, access, actor);
     }
 
+    // The first of so many threads that has not heard of what was last written to these bytes; their number, if all
+    // have.
+    uint32_t first_unaware(uint32_t block, uintptr_t address, size_t bytes, uint32_t first, uint32_t count);
+
     // Bytes that a cp.async of this thread wrote are now as if the thread had written them itself.
     void finish_async_write(uint32_t block, uintptr_t address, size_t bytes, const Actor& actor);
 
@@ -88,7 +92,8 @@ class Shadow {
     void record(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor);
     template <bool SHARED>
     void check_write(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor);
-    void check_proxy(const Write& write, uintptr_t address, size_t bytes, Access access, const Actor& actor) const;
+    void check_proxy(bool shared, const Write& write, uintptr_t address, size_t bytes, Access access,
+                     const Actor& actor) const;
     void check_group(const Group& group, uintptr_t address, size_t bytes, Access access, const Actor& actor) const;
     bool of_block(const Group& group, const Actor& actor) const;
     void record_in_groups(Cell& cell, uintptr_t address, size_t bytes, Access access, const Actor& actor);
@@ -106,6 +111,11 @@ class Shadow {
                            Stamp stamp, uint32_t thread, int32_t site) const;
 
     Clocks& clocks_;
+    // A write that these threads have all heard of, from `first` on.
+    struct {
+        Stamp stamp;
+        uint32_t writer, first;
+    } heard_{};
     size_t extents_ = 0;
     std::vector<Region> regions_;
     std::vector<std::unique_ptr<Cell[]>> owned_;

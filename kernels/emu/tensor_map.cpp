@@ -111,6 +111,7 @@ using namespace rir::emu;
 
 extern "C" int rir_emu_encode_map(const RirEmuTensorMap* asked, void* map, char* message, size_t message_bytes) {
     Text text(message, message_bytes);
+    if (uintptr_t(map) % 64 != 0) return refuse(text, "a map at a place that is not aligned to 64 bytes");
     if (refuse_tensor(*asked, text)) return 1;
     if (asked->im2col ? refuse_im2col(*asked, text) : refuse_tiled(*asked, text)) return 1;
     EncodedMap encoded{};
@@ -130,8 +131,9 @@ extern "C" int rir_emu_encode_map(const RirEmuTensorMap* asked, void* map, char*
         encoded.lower[d] = int16_t(asked->lower[d]);
         encoded.upper[d] = int16_t(asked->upper[d]);
     }
-    // PTX ISA: along the innermost dimension, and that of the images, every element is taken.
+    // Along the innermost dimension every element is taken (PTX ISA, "Traversal-Stride"); of images, every image.
     encoded.steps[0] = 1;
+    if (encoded.im2col) encoded.steps[asked->rank - 1] = 1;
     encoded.channels = uint16_t(asked->channels);
     encoded.pixels = uint16_t(asked->pixels);
     std::memset(map, 0, 128);

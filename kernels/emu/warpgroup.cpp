@@ -11,6 +11,7 @@ namespace rir::emu {
 namespace {
 
 constexpr uint32_t ROWS = 64, DEPTH = 16, CHUNK = 16, CHUNK_ELEMENTS = 8;
+constexpr uint32_t A_REGISTERS = ROWS * DEPTH / 2 / WARP_GROUP;
 
 // A matrix descriptor, and where it puts the elements of an operand: rows of A or columns of B are `at`.
 struct Descriptor {
@@ -51,7 +52,7 @@ struct Descriptor {
     }
 };
 
-// Row and column of a thread's sum `i`.
+// Row and column of a thread's sum `i`; of operand A in registers, row and depth of its element `i`.
 uint32_t row_of(uint32_t thread, uint32_t i) { return thread / LANES * 16 + thread % LANES / 4 + i / 2 % 2 * 8; }
 uint32_t column_of(uint32_t thread, uint32_t i) { return i / 4 * 8 + thread % 4 * 2 + i % 2; }
 
@@ -80,8 +81,6 @@ WarpGroups::Group& WarpGroups::group_of(const Thread& thread, const void* site) 
     return made;
 }
 
-void WarpGroups::fence() { running->fenced = true; }
-
 void WarpGroups::commit() { ++running->committed; }
 
 void WarpGroups::multiply(const Call& call) {
@@ -93,7 +92,8 @@ void WarpGroups::multiply(const Call& call) {
     } else {
         const WarpGroupOperands& theirs = operands_of(group.first);
         const bool same = call.line == group.first.line && mine.columns == theirs.columns && mine.a == theirs.a &&
-                          mine.b == theirs.b && mine.a_across == theirs.a_across && mine.b_across == theirs.b_across &&
+                          mine.b == theirs.b && !mine.registers == !theirs.registers &&
+                          mine.a_across == theirs.a_across && mine.b_across == theirs.b_across &&
                           mine.accumulate == theirs.accumulate;
         if (!same) fault(call.site, "wgmma of other operands than those of the warp group's other threads");
     }
@@ -110,32 +110,47 @@ void WarpGroups::multiply(const Call& call) {
     }
 }
 
-WarpGroups::Sums& WarpGroups::sums_of(Group& group, const Call& call) {
+// The registers of a product's sums, or of its operand A: those that products under way have, or taken now.
+WarpGroups::Held& WarpGroups::hold(Group& group, const Call& call, bool of_sums) {
     Cluster& cluster = machine_.cluster;
-    const WarpGroupOperands& first = operands_of(cluster.thread(group.first_thread).call);
-    for (Sums& sums : group.sums) {
-        if (sums.of_threads[0] != first.sums) continue;
-        if (sums.columns != first.columns) fault(call.site, "wgmma of other columns than those under way on its sums");
-        if (sums.returned.any()) fault(call.site, "wgmma on sums for which only some of its threads have waited");
-        return sums;
+    const auto registers_of = [&](uint32_t t) {
+        const WarpGroupOperands& operands = operands_of(cluster.thread(group.first_thread + t).call);
+        return of_sums ? static_cast<void*>(operands.sums) : const_cast<uint32_t*>(operands.registers);
+    };
+    const uint32_t columns = operands_of(call).columns, words = of_sums ? columns / 2 : A_REGISTERS;
+    for (Held& held : group.held) {
+        if (held.of_threads[0] != registers_of(0)) continue;
+        if (held.words != words) fault(call.site, "wgmma of other columns than those under way on its sums");
+        if (held.returned.any()) fault(call.site, "wgmma on sums for which only some of its threads have waited");
+        return held;
     }
-    Sums& sums = group.sums.emplace_back();
-    sums.columns = first.columns;
-    sums.held.resize(ROWS * first.columns);
+    Held& held = group.held.emplace_back();
+    held.words = words;
+    if (of_sums) held.sums.resize(ROWS * columns);
     for (uint32_t t = 0; t < WARP_GROUP; ++t) {
         Thread& thread = cluster.thread(group.first_thread + t);
-        if (!thread.fenced) {
-            fault(call.site, "wgmma without wgmma.fence since thread %s last touched its sums",
-                  Machine::name(thread.index).text);
+        if (!thread.marks.watching()) fault(call.site, "wgmma without wgmma.fence before it");
+        void* own = held.of_threads[t] = registers_of(t);
+        const uintptr_t offset = uintptr_t(own) - thread.stack_low;
+        const size_t bytes = words * sizeof(float);
+        if (!thread.marks.free(offset, bytes))
+            fault(call.site, "wgmma on registers that others under way have in part");
+        if (!thread.marks.fenced(offset, bytes)) {
+            fault(call.site, "wgmma without wgmma.fence since thread %s last touched %s",
+                  Machine::name(thread.index).text, of_sums ? "its sums" : "the registers of its operand");
         }
-        float* own = operands_of(thread.call).sums;
-        sums.of_threads[t] = own;
-        for (uint32_t i = 0; i < sums.columns / 2; ++i) {
-            sums.held[row_of(t, i) * sums.columns + column_of(t, i)] = own[i];
-        }
-        std::memset(own, 0xff, sums.columns / 2 * sizeof *own);
+        thread.marks.give(offset, bytes);
+        if (!of_sums) continue;
+        auto* sums = static_cast<float*>(own);
+        for (uint32_t i = 0; i < words; ++i) held.sums[row_of(t, i) * columns + column_of(t, i)] = sums[i];
+        std::memset(sums, 0xff, bytes);
     }
-    return sums;
+    return held;
+}
+
+void WarpGroups::touch_registers(Thread& thread, uintptr_t address, size_t bytes, Access access, const void* site) {
+    if (thread.marks.touch(address - thread.stack_low, bytes)) return;
+    fault(site, "%s %zu bytes of registers that a wgmma under way has, before wgmma.wait_group", verb(access), bytes);
 }
 
 void WarpGroups::start(Group& group, const Call& call) {
@@ -144,35 +159,59 @@ void WarpGroups::start(Group& group, const Call& call) {
     if (operands.columns % 8 != 0 || operands.columns < 8 || operands.columns > 256) {
         fault(call.site, "wgmma of %u columns, where there are 8 to 256 by eights", operands.columns);
     }
-    Sums& sums = sums_of(group, call);
-    const Stamp stamp = machine_.clocks.tick();
-    const Actor actor{group.agent, stamp, call.site, thread.rank};
-    read_operand(actor, thread.block, operands.a, operands.a_across, ROWS);
-    read_operand(actor, thread.block, operands.b, operands.b_across, operands.columns);
     for (uint32_t t = 0; t < WARP_GROUP; ++t) {
         if (machine_.cluster.thread(group.first_thread + t).committed != thread.committed) {
             fault(call.site, "wgmma by threads that have committed different numbers of groups");
         }
     }
+    Held& sums = hold(group, call, true);
     sums.last_group = thread.committed;
+    const Stamp stamp = machine_.clocks.tick();
+    const Actor actor{group.agent, stamp, call.site, thread.rank};
+    read_operand(group, actor, operands.b, operands.b_across, operands.columns);
+    Product& product = group.under_way.emplace_back(Product{&sums, operands, thread.block, thread.committed, {}});
+    if (operands.registers) {
+        hold(group, call, false).last_group = thread.committed;
+        product.a.resize(ROWS * DEPTH);
+        for (uint32_t t = 0; t < WARP_GROUP; ++t) {
+            const uint32_t* own = operands_of(machine_.cluster.thread(group.first_thread + t).call).registers;
+            for (uint32_t i = 0; i < 2 * A_REGISTERS; ++i) {
+                const uint32_t bits = i % 2 == 0 ? own[i / 2] << 16 : own[i / 2] & 0xffff0000u;
+                product.a[row_of(t, i) * DEPTH + column_of(t, i)] = __uint_as_float(bits);
+            }
+        }
+    } else {
+        read_operand(group, actor, operands.a, operands.a_across, ROWS);
+    }
     group.finished.resize(thread.committed + 1, group.finished.empty() ? 0 : group.finished.back());
     group.finished.back() = stamp;
-    group.under_way.push_back({&sums, operands, thread.block, thread.committed});
     ++under_way_;
     ++instructions_;
-    if (machine_.counters.wanted()) machine_.counters.multiplied(ROWS, operands.columns, DEPTH);
+    if (machine_.counters.wanted()) {
+        const uint32_t lines = operands.columns + (operands.registers ? 0 : ROWS);
+        machine_.counters.multiplied(ROWS, operands.columns, DEPTH, lines);
+    }
 }
 
-void WarpGroups::read_operand(const Actor& actor, uint32_t block, uint64_t bits, bool across, uint32_t width) {
+// Every thread of the group must have heard of what it reads.
+void WarpGroups::read_operand(const Group& group, const Actor& actor, uint64_t bits, bool across, uint32_t width) {
     const Descriptor descriptor(bits, across);
     if (bits >> 49 & 7) fault(actor.site, "a matrix descriptor with a base offset, which the emulator has none of");
     if (descriptor.swizzle > 0 && descriptor.start / descriptor.line() % 8 != 0) {
         fault(actor.site, "a matrix descriptor that begins at line %u of a swizzle's eight, without a base offset",
               uint32_t(descriptor.start / descriptor.line() % 8));
     }
+    const uint32_t block = machine_.cluster.block_of(group.first_thread);
     const uintptr_t begin = machine_.arenas[block]->begin();
     descriptor.each_chunk(width, [&](uint32_t, uint32_t, uintptr_t offset) {
         machine_.touch_shared_by(actor, block, begin + offset, CHUNK, Access::Read);
+        if (!machine_.kernel->instrumented) return;
+        const uint32_t unaware =
+            machine_.shadow.first_unaware(block, begin + offset, CHUNK, group.first_thread, WARP_GROUP);
+        if (unaware == WARP_GROUP) return;
+        running = &machine_.cluster.thread(group.first_thread + unaware);
+        machine_.touch_shared_by({actor.thread, actor.now, actor.site, running->rank}, block, begin + offset, CHUNK,
+                                 Access::Read);
     });
 }
 
@@ -191,14 +230,17 @@ void WarpGroups::gather(uint32_t block, uint64_t bits, bool across, uint32_t wid
 
 // The ISA leaves the order of the 16 products, and their rounding, open: one by one in f32, and what was there last.
 void WarpGroups::finish_first(Group& group) {
-    const Product product = group.under_way.front();
+    const Product product = std::move(group.under_way.front());
     group.under_way.pop_front();
     --under_way_;
     const WarpGroupOperands& operands = product.operands;
     const uint32_t columns = operands.columns;
-    float a[ROWS * DEPTH], b[DEPTH * 256];
-    gather(product.block, operands.a, operands.a_across, ROWS,
-           [&](uint32_t row, uint32_t depth, float value) { a[row * DEPTH + depth] = value; });
+    float of_shared[ROWS * DEPTH], b[DEPTH * 256];
+    const float* a = operands.registers ? product.a.data() : of_shared;
+    if (!operands.registers) {
+        gather(product.block, operands.a, operands.a_across, ROWS,
+               [&](uint32_t row, uint32_t depth, float value) { of_shared[row * DEPTH + depth] = value; });
+    }
     gather(product.block, operands.b, operands.b_across, columns,
            [&](uint32_t column, uint32_t depth, float value) { b[depth * columns + column] = value; });
     for (uint32_t row = 0; row < ROWS; ++row) {
@@ -207,7 +249,7 @@ void WarpGroups::finish_first(Group& group) {
             for (uint32_t depth = 0; depth < DEPTH; ++depth) {
                 for (uint32_t i = 0; i < 8; ++i) d[i] += a[row * DEPTH + depth] * b[depth * columns + column + i];
             }
-            float* sums = &product.sums->held[row * columns + column];
+            float* sums = &product.sums->sums[row * columns + column];
             for (uint32_t i = 0; i < 8; ++i) sums[i] = operands.accumulate ? d[i] + sums[i] : d[i];
         }
     }
@@ -228,17 +270,19 @@ void WarpGroups::wait(uint32_t groups) {
     if (group.finished.empty()) return;
     machine_.clocks.learn(thread.rank, group.agent, group.finished[std::min<size_t>(last, group.finished.size() - 1)]);
     const uint32_t t = thread.rank - group.first_thread;
-    for (auto sums = group.sums.begin(); sums != group.sums.end();) {
-        const auto next = std::next(sums);
-        if (sums->last_group <= last && !sums->returned[t]) {
-            for (uint32_t i = 0; i < sums->columns / 2; ++i) {
-                sums->of_threads[t][i] = sums->held[row_of(t, i) * sums->columns + column_of(t, i)];
+    for (auto held = group.held.begin(); held != group.held.end();) {
+        const auto next = std::next(held);
+        if (held->last_group <= last && !held->returned[t]) {
+            auto* own = static_cast<float*>(held->of_threads[t]);
+            const uint32_t columns = uint32_t(held->sums.size() / ROWS);
+            for (uint32_t i = 0; columns > 0 && i < held->words; ++i) {
+                own[i] = held->sums[row_of(t, i) * columns + column_of(t, i)];
             }
-            thread.fenced = false;
-            sums->returned.set(t);
-            if (sums->returned.all()) group.sums.erase(sums);
+            thread.marks.take_back(uintptr_t(own) - thread.stack_low, held->words * sizeof(float));
+            held->returned.set(t);
+            if (held->returned.all()) group.held.erase(held);
         }
-        sums = next;
+        held = next;
     }
 }
 
@@ -246,8 +290,8 @@ void WarpGroups::check_exit(const Thread& thread) {
     for (Group& group : groups_) {
         const uint32_t t = thread.rank - group.first_thread;
         if (t >= WARP_GROUP) continue;
-        for (const Sums& sums : group.sums) {
-            if (!sums.returned[t]) fault(nullptr, "exits while products of its warp group are under way");
+        for (const Held& held : group.held) {
+            if (!held.returned[t]) fault(nullptr, "exits while products of its warp group are under way");
         }
     }
 }

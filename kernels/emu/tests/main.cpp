@@ -1,108 +1,11 @@
 // Runs the emulator on the kernels beside, and checks what it computes, reports and counts.
-#include <atomic>
 #include <bit>
-#include <cstdio>
-#include <cstring>
-#include <functional>
-#include <new>
-#include <string>
 #include <thread>
 #include <tuple>
-#include <vector>
 
-#include "emu/emu.h"
-#include "params.hpp"
+#include "test.hpp"
 
 namespace {
-
-// Sanitizers take the place of the compiler's hooks, so that the emulator sees no plain accesses.
-#if defined(RIR_EMU_TEST_SANITIZED)
-constexpr bool SEES_ACCESSES = false;
-#else
-constexpr bool SEES_ACCESSES = true;
-#endif
-
-std::atomic<int> failures = 0;
-
-// Of many failures, the first few are printed.
-#define CHECK(condition, ...)                                           \
-    do {                                                                \
-        if (!(condition) && ++failures <= 20) {                         \
-            std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            std::printf(__VA_ARGS__);                                   \
-            std::printf("\n");                                          \
-        }                                                               \
-    } while (false)
-
-// Aligned as a card's allocations are.
-template <typename T>
-struct Aligned {
-    using value_type = T;
-    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(256))); }
-    void deallocate(T* memory, size_t) { ::operator delete(memory, std::align_val_t(256)); }
-    bool operator==(const Aligned&) const { return true; }
-};
-template <typename T>
-using Tensor = std::vector<T, Aligned<T>>;
-
-// A launch and its tensors: x is read; y and counts may be written.
-struct Test {
-    std::string kernel;
-    Tensor<float> x = Tensor<float>(64), y = Tensor<float>(64);
-    Tensor<unsigned> counts = Tensor<unsigned>(64);
-    uint32_t grid[3] = {1, 1, 1}, block[3] = {32, 1, 1};
-    uint32_t dynamic_shared = 0;
-    uint64_t elements = 64;
-    uint64_t seed = 1;
-    bool no_counts = false;
-
-    int status = 0;
-    char message[512] = "";
-    uint64_t site = 0;
-    RirEmuCounters counters{};
-
-    explicit Test(const char* kernel, uint32_t threads = 32, uint32_t blocks = 1)
-        : kernel(std::string("test_") + kernel) {
-        block[0] = threads;
-        grid[0] = blocks;
-        for (size_t i = 0; i < x.size(); ++i) x[i] = float(i);
-    }
-    Test& run() {
-        const TestParams params{x.data(), y.data(), no_counts ? nullptr : counts.data(), elements};
-        const RirEmuTensor tensors[] = {
-            {reinterpret_cast<uint64_t>(x.data()), x.size() * sizeof(float), 0, 0},
-            {reinterpret_cast<uint64_t>(y.data()), y.size() * sizeof(float), 1, 0},
-            {reinterpret_cast<uint64_t>(counts.data()), counts.size() * sizeof(unsigned), 1, 0},
-        };
-        RirEmuLaunch launch{};
-        launch.kernel = kernel.c_str();
-        std::memcpy(launch.grid, grid, sizeof grid);
-        std::memcpy(launch.block, block, sizeof block);
-        launch.dynamic_shared = dynamic_shared;
-        launch.shared_limit = 99 << 10;
-        launch.params = &params;
-        launch.params_bytes = sizeof params;
-        launch.tensors = tensors;
-        launch.tensor_count = no_counts ? 2 : 3;
-        launch.seed = seed;
-        launch.counters = 1;
-        status = rir_emu_launch(&launch, &counters, message, sizeof message, &site);
-        return *this;
-    }
-};
-
-constexpr uint64_t SEEDS = 50;
-
-// Runs under many orders of threads; `check` looks at the outcome.
-void each_seed(const std::function<Test()>& make, const std::function<void(const Test&)>& check) {
-    for (uint64_t seed = 0; seed < SEEDS; ++seed) {
-        Test test = make();
-        test.seed = seed;
-        test.run();
-        CHECK(test.status == 0, "seed %d: %s", int(seed), test.message);
-        check(test);
-    }
-}
 
 void reductions() {
     for (const char* kernel : {"block_sum", "tree_sum"}) {
@@ -316,21 +219,6 @@ void multiplied_matrices() {
         });
 }
 
-// Every word is part of the message, whatever the order of threads.
-void expect_fault(const std::function<Test()>& make, const std::vector<const char*>& words, bool has_site = true) {
-    for (uint64_t seed = 0; seed < SEEDS; ++seed) {
-        Test test = make();
-        test.seed = seed;
-        test.run();
-        CHECK(test.status == 1, "%s, seed %d: no fault", test.kernel.c_str(), int(seed));
-        CHECK((test.site != 0) == has_site, "%s: site %zx", test.kernel.c_str(), size_t(test.site));
-        for (const char* word : words) {
-            CHECK(std::strstr(test.message, word), "%s: no '%s' in '%s'", test.kernel.c_str(), word, test.message);
-        }
-        if (seed == 0) std::printf("  %s\n", test.message);
-    }
-}
-
 void misused_primitives() {
     expect_fault([] { return Test("divergent_barrier", 64); },
                  {"divergent barrier", "__syncthreads", "misuse.cu", "thread (", "block (0,0,0)"});
@@ -489,7 +377,12 @@ int main() {
     moved_matrices();
     multiplied_matrices();
     host_threads();
+    tensor_maps();
+    bulk_copies();
+    products();
+    pipelines();
     misused_primitives();
+    misused_hopper();
     if (SEES_ACCESSES) {
         misused_memory();
         races();

@@ -29,8 +29,8 @@ done
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 {
-    for source in emu/*.cpp emu/tests/main.cpp; do
-        echo "$CXX $runtime -I . -c $source -o $build/$(basename "$source" .cpp).o"
+    for source in emu/*.cpp emu/tests/*.cpp; do
+        echo "$CXX $runtime -I . -c $source -o $build/$(basename "$source").o"
     done
     for source in emu/tests/*.cu; do
         family=$(basename "$source" .cu)

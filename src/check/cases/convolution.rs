@@ -57,6 +57,19 @@ const FOR_TENSOR_CORES: [Geometry; 12] = [
     same([1, 3, 3, 32], 32, 17, 1),
 ];
 
+/// What Hopper's forms do otherwise: several tiles a block and a block without one, rings of stages that go round, splits
+/// of pixels, every width of tile with stages of 64 channels and of 96; patches of a part of an image, of one and of
+/// several; residue classes without taps.
+const FOR_HOPPER: [Geometry; 7] = [
+    same([11, 8, 16, 96], 32, 3, 1),
+    same([1, 32, 32, 32], 96, 3, 1),
+    same([3, 4, 16, 32], 192, 3, 1),
+    same([5, 8, 8, 64], 128, 3, 1),
+    same([9, 12, 12, 64], 128, 1, 1),
+    same([5, 16, 16, 64], 96, 3, 2),
+    same([5, 16, 16, 96], 192, 1, 2),
+];
+
 impl Geometry {
     /// The same with a projection's filter beside its own.
     fn projected(&self) -> Self {
@@ -202,7 +215,7 @@ pub(super) fn rows() -> Vec<Row> {
         }
         rows.push(geometry.weight_grad());
     }
-    for geometry in &FOR_TENSOR_CORES {
+    for geometry in FOR_TENSOR_CORES.iter().chain(&FOR_HOPPER) {
         let identity = (geometry.image[3] / 2).min(geometry.k);
         rows.push(geometry.forward(identity, Epilogue::Statistics));
         rows.push(geometry.forward(identity, scaled(true, true)));
