@@ -4,7 +4,7 @@
 use rir::device::cuda::driver::Driver;
 use rir::device::cuda::emulator::{Counters, EmulatorDriver};
 use rir::device::cuda::launch::{Address, Memory, Site, View, launches, scratch};
-use rir::device::cuda::{Choices, Generation, Kernels};
+use rir::device::cuda::{Choices, Kernels};
 use rir::graph::{Graph, Precision, Role, Shape, lower, plan};
 use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
 
@@ -21,7 +21,8 @@ fn count(op: Op, shapes: [[usize; 4]; 2], precision: Precision, kernels: Kernels
     let memory = Memory { regions: [none; 4], parameters, running, workspace, step: none, state: none };
     let table = View { address: none, bytes: 0 };
     card.count();
-    let choices = Choices { kernels, generation: card.generation(), multiprocessors: card.multiprocessors() };
+    let (generation, multiprocessors) = (card.generation(), card.multiprocessors());
+    let choices = Choices { kernels, generation, multiprocessors, ascending: false };
     let site = Site { plan: &plan, n: 0, memory: &memory, choices: &choices, table };
     launches(&site).unwrap().iter().for_each(|launch| card.launch(launch).unwrap());
     card.counters().unwrap()
