@@ -3,7 +3,8 @@
 //
 // Rows are the input pixels of one residue class under the stride, at most four classes, columns the C channels. A
 // class is a convolution of stride 1 over dz with the taps that reach it, in reverse; its tensor map has the bounding
-// box that walks its pixels. The filters lie across the depth and stay so: wgmma reads them that way.
+// box that walks its pixels. The filters lie across the depth and stay so: wgmma reads them that way. The depth of a
+// projection, which has the same extents and other tensor maps, follows in the same sums.
 #pragma once
 
 #include "gather.cuh"
@@ -33,8 +34,8 @@ struct WgmmaDataGrad {
         uint32_t residue_class, rows;  // rows of the class
         uint32_t part;                 // of the partial sums, the first of the tile's groups
         int32_t x, y, image;           // of the first row: the corner that its taps count from
-        uint32_t tap_columns;          // taps of a row of them
-        uint32_t r, s;                 // the filter's element at the corner: its last of the class
+        uint32_t tap_rows, tap_columns;
+        uint32_t r, s;  // the filter's element at the corner: its last of the class
     };
 
     __device__ __forceinline__ explicit WgmmaDataGrad(const Params& p) : p(p) {
@@ -61,11 +62,12 @@ struct WgmmaDataGrad {
         work.rows = p.conv.e.n * rows.positions * columns.positions;
         if (first_of_tile < work.rows) {
             const Pixel first = unpack_pixel(work.first_row, rows.positions, columns.positions);
-            work.steps = rows.taps * columns.taps * (p.conv.e.k / SPAN) / SPANS;
+            work.steps = convolutions(p.conv) * (rows.taps * columns.taps * (p.conv.e.k / SPAN) / SPANS);
             // Taps count downwards from the origin: the last is the corner.
             work.y = rows.source(rows.origin(first.y), rows.taps - 1);
             work.x = columns.source(columns.origin(first.x), columns.taps - 1);
             work.image = int32_t(first.image);
+            work.tap_rows = rows.taps;
             work.tap_columns = columns.taps;
             work.r = rows.filter(rows.taps - 1);
             work.s = columns.filter(columns.taps - 1);
@@ -78,33 +80,43 @@ struct WgmmaDataGrad {
     __device__ __forceinline__ uint32_t out_columns() const { return p.conv.e.c; }
     __device__ __forceinline__ static constexpr float* statistics() { return nullptr; }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
-    __device__ __forceinline__ const TensorMap& source_map(const Work& work) const { return p.dz[work.residue_class]; }
     // Channels of this depth are filters, and its taps in the order of the pixels that they read, from the corner on:
     // that of the filters' elements, reversed.
-    using Depth = TapSpan;
-    __device__ __forceinline__ Depth depth(const Work&) const { return {0, 0, 0}; }
+    struct Depth : TapSpan {
+        uint32_t convolution;
+    };
+    __device__ __forceinline__ Depth depth(const Work&) const { return {{0, 0, 0}, 0}; }
+    __device__ __forceinline__ const TensorMap& source_map(const Work& work, const Depth& at) const {
+        return p.maps[at.convolution].dz[work.residue_class];
+    }
+    // Once all channels and taps are through, the projection's follow.
+    __device__ __forceinline__ uint32_t depth_channels() const { return p.conv.e.k; }
+    __device__ __forceinline__ void turn(Depth& at) const { at = {{0, 0, 0}, 1}; }
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
                                          uint32_t sharer = 0) const {
         // Not unrolled: whoever copies has few registers.
 #pragma unroll 1
         for (uint32_t i = 0; i < SPANS; ++i) {
-            ptx::load_im2col(stage.rows + i * Rows::BOX_BYTES, source_map(work), full, int32_t(at.channel), work.x,
+            ptx::load_im2col(stage.rows + i * Rows::BOX_BYTES, source_map(work, at), full, int32_t(at.channel), work.x,
                              work.y, work.image, uint16_t(at.column), uint16_t(at.row), 0);
             load_columns(stage.columns, full, work, i, at, sharer);
-            at.advance(SPAN, p.conv.e.k, work.tap_columns);
+            at.advance(SPAN, depth_channels(), work.tap_columns);
+            if (at.row == work.tap_rows) {
+                turn(at);
+            }
         }
     }
     // The filters of span `i` of a stage: this block's part of what SHARERS blocks share.
     __device__ __forceinline__ void load_columns(unsigned char* columns, ptx::Barrier& full, const Work& work,
-                                                 uint32_t i, const TapSpan& at, uint32_t sharer) const {
+                                                 uint32_t i, const Depth& at, uint32_t sharer) const {
         constexpr uint32_t LINES = SPAN / SHARERS;
         constexpr uint16_t SHARED_BY = SHARERS > 1 ? (1 << SHARERS) - 1 : 0;
         const uint32_t r = work.r - at.row * p.conv.e.stride, s = work.s - at.column * p.conv.e.stride;
         const uint32_t line = i * SPAN + sharer * LINES;
 #pragma unroll
         for (uint32_t box = 0; box < Columns::BOXES; ++box) {
-            ptx::load_box(columns + box * Columns::BOX_BYTES + line * Columns::LINE_BYTES, p.w, full,
-                          int32_t(work.first_column + box * ACROSS), int32_t(r * p.conv.e.s + s),
+            ptx::load_box(columns + box * Columns::BOX_BYTES + line * Columns::LINE_BYTES, p.maps[at.convolution].w,
+                          full, int32_t(work.first_column + box * ACROSS), int32_t(r * p.conv.e.s + s),
                           int32_t(at.channel + sharer * LINES), SHARED_BY);
         }
     }

@@ -61,10 +61,13 @@ struct WgmmaForward {
     __device__ __forceinline__ uint32_t out_columns() const { return p.conv.e.k; }
     __device__ __forceinline__ float* statistics() const { return p.conv.partials; }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
-    __device__ __forceinline__ const TensorMap& source_map(const Work&) const { return p.x; }
     // Where the depth begins.
     using Depth = TapSpan;
     __device__ __forceinline__ Depth depth(const Work&) const { return {0, 0, 0}; }
+    __device__ __forceinline__ const TensorMap& source_map(const Work&, const Depth&) const { return p.x; }
+    // Once all channels and taps are through, nothing follows.
+    __device__ __forceinline__ uint32_t depth_channels() const { return p.conv.e.c; }
+    __device__ __forceinline__ void turn(Depth&) const {}
     // By one thread: the copies of a step, on the stage's barrier. Moves on to the next.
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
                                          uint32_t sharer = 0) const {

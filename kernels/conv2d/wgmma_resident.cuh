@@ -45,7 +45,7 @@ struct Resident : Product {
             return resident[step];
         }
         __device__ __forceinline__ void fetch_resident(const Resident& product, const typename Product::Work& work,
-                                                       const TapSpan& at, uint32_t step) {
+                                                       const typename Product::Depth& at, uint32_t step) {
             ptx::barrier_arrive_and_expect(come[step], Tile::Columns::BYTES);
             product.load_taps(resident[step], come[step], work, at, 0);
         }
@@ -53,7 +53,7 @@ struct Resident : Product {
 
     __device__ __forceinline__ uint32_t stage_bytes() const { return this->patch.lines() * Tile::Rows::LINE_BYTES; }
     __device__ __forceinline__ void load(Stage& stage, ptx::Barrier& full, const typename Product::Work& work,
-                                         TapSpan& at, uint32_t) const {
+                                         typename Product::Depth& at, uint32_t) const {
         this->load_patch(stage.rows, full, work, at);
         this->advance(at);
     }

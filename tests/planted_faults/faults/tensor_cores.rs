@@ -131,6 +131,7 @@ fn depth() -> Vec<Fault> {
 fn way_out() -> Vec<Fault> {
     const FILE: &str = "conv2d/mma_epilogue.cuh";
     const FORWARD_FILE: &str = "conv2d/mma_forward.cu";
+    const EIGHT_FILE: &str = "conv2d/eight.cuh";
     vec![
         Fault::rows("sums are read without their swizzle", FILE, LONG)
             .find("return &sums[row][staged_column(row, group() * CHUNK)];")
@@ -148,7 +149,7 @@ fn way_out() -> Vec<Fault> {
             .find("lane < S::ROW_LANES; ++lane")
             .put("lane + 1 < S::ROW_LANES; ++lane")
             .of(FORWARD),
-        Fault::rows("statistics of what was not rounded", FILE, LONG)
+        Fault::rows("statistics of what was not rounded", EIGHT_FILE, LONG)
             .find("        v[i] = load(store<bf16>(v[i]));\n")
             .put("")
             .of(FORWARD),
@@ -162,14 +163,16 @@ fn way_out() -> Vec<Fault> {
         )
         .find("k >= count};")
         .put("false};"),
-        Fault::rows("E of the neighbouring channel", FORWARD_FILE, LONG)
+        Fault::rows("E of the neighbouring channel", EIGHT_FILE, LONG)
             .find("static_cast<const bf16*>(p.x) + from, k, e.identity")
-            .put("static_cast<const bf16*>(p.x) + from + 8, k, e.identity"),
+            .put("static_cast<const bf16*>(p.x) + from + 8, k, e.identity")
+            .of(FORWARD),
     ]
 }
 
 fn data_grad() -> Vec<Fault> {
     const FILE: &str = "conv2d/mma_data_grad.cu";
+    const EIGHT_FILE: &str = "conv2d/eight.cuh";
     /// Two tiles of rows, the last not full; under the stride, smaller classes that have a tile less.
     const RELU: &[&str] = &["conv2d_data_grad/n3h13w13c24k32r3s2p1-e12-add-relu-projection/bf16/mma"];
     let relu = |name: &'static str| Fault::rows(name, FILE, RELU);
@@ -182,13 +185,26 @@ fn data_grad() -> Vec<Fault> {
         .find("gradient_line(residue_class / e.stride, e.h")
         .put("gradient_line(residue_class % e.stride, e.h")
         .of(DATA_GRAD),
-        Fault::rows("E^T at pixels that have no partner, on tensor cores", FILE, STRIDED)
+        Fault::rows(
+            "a projection with its layer's filters",
+            "conv2d/epilogue.cuh",
+            &["conv2d_data_grad/n2h8w8c32k64r3s2p1-projected/bf16/mma"],
+        )
+        .find("Transposed{p.dzp, p.wp}")
+        .put("Transposed{p.dzp, p.w}")
+        .of(DATA_GRAD),
+        Fault::rows("E^T at pixels that have no partner, on tensor cores", EIGHT_FILE, STRIDED)
             .find("c < e.identity && on_identity_grid(pixel, e)")
-            .put("c < e.identity"),
-        Fault::rows("the addend is added whole", FILE, STRIDED)
-            .find("p.mask != nullptr ? load_bits(p.mask, at + c, elements, whole) : 0xff")
-            .put("0xff"),
-        relu("the ReLU's bit is ignored").find("passed >> l & 1 ? dx : 0").put("dx"),
+            .put("c < e.identity")
+            .of(DATA_GRAD),
+        Fault::rows("the addend is added whole", EIGHT_FILE, STRIDED)
+            .find("p.mask != nullptr ? load_bits<WHOLE>(p.mask, at + c, elements, whole) : 0xff")
+            .put("0xff")
+            .of(DATA_GRAD),
+        Fault::rows("the ReLU's bit is ignored", EIGHT_FILE, RELU)
+            .find("passed >> l & 1 ? dx : 0")
+            .put("dx")
+            .of(DATA_GRAD),
         relu("a tile without pixels leaves its sums as they were")
             .find("tile_partials(p, row_tile, channel_tiles)[quantity * e.c + c] = 0;")
             .put(""),
@@ -196,7 +212,7 @@ fn data_grad() -> Vec<Fault> {
             .find("uint64_t(blockIdx.z) * row_tiles + row_tile")
             .put("uint64_t(row_tile)")
             .of(DATA_GRAD),
-        relu("both branches have one mean").find("&shared.means[b][column]").put("&shared.means[0][column]"),
+        relu("both branches have one mean").find("&shared.means[1][column]").put("&shared.means[0][column]"),
         relu("no barrier between two sums")
             .find("        if (quantity > 0) {\n            __syncthreads();\n        }\n")
             .put(""),

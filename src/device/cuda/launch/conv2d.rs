@@ -90,6 +90,11 @@ impl Extents {
         Self::of(site.graph(), site.node()).expect("only convolutions are launched here")
     }
 
+    /// Those of the convolution with this filter alone: only the first has E.
+    fn branch(mut self, branch: usize) -> Self {
+        self.identity = if branch == 0 { self.identity } else { 0 };
+        self
+    }
     /// N P Q.
     pub fn output_pixels(&self) -> u32 {
         product(&[self.x[0], self.z[0], self.z[1]])
@@ -170,6 +175,7 @@ struct DataGradParams {
     z: [Address; 2],
     stats: [Address; 2],
     partials: Address,
+    projection: [Address; 2],
     extents: Extents,
 }
 
@@ -384,10 +390,18 @@ pub(super) fn fewest_read(widths: &[u32], columns: u32) -> u32 {
     *widths.iter().min_by_key(read).expect("there are some")
 }
 
-/// `conv2d`.
+/// `conv2d`: a launch a filter.
 pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
     let Op::Conv2d(op) = &site.node().op else { unreachable!("launched as another operation") };
-    let extents = Extents::at(site);
+    (0..op.branches()).flat_map(|branch| forward(site, op, branch)).collect()
+}
+
+/// z, or a projection's, and its statistics.
+fn forward(site: &Site<'_>, op: &Conv2d, branch: usize) -> Vec<Launch> {
+    let extents = Extents::at(site).branch(branch);
+    let first = branch * site.node().outputs.len() / op.branches();
+    let (w, z) = (site.input(1 + branch), site.output(first));
+    let folded = |i: usize| site.maybe_input(i).filter(|_| !op.projected);
     let (pixels, filters) = (extents.output_pixels(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d");
     let launch = &mut shaped.launch;
@@ -395,27 +409,28 @@ pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
     let in_tiles = shaped.cut.part_rows().filter(|_| statistics);
     let params = ForwardParams {
         x: launch.reads(site.input(0)),
-        w: launch.reads(site.input(1)),
-        scale_shift: launch.may_read(site.maybe_input(2)),
-        outer: launch.may_read(site.maybe_input(3)),
-        z: launch.writes(site.output(0)),
+        w: launch.reads(w),
+        scale_shift: launch.may_read(folded(2)),
+        outer: launch.may_read(folded(3)),
+        z: launch.writes(z),
         partials: launch.may_write(in_tiles.map(|_| site.scratch())),
         extents,
         relu: u32::from(matches!(op.epilogue, Epilogue::ScaleShift { relu: true, .. })),
         padding: 0,
     };
-    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), site.input(1), site.output(0));
+    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), w, z);
     let mut launches = vec![shaped.over(pixels, [1, 1], &params, maps)];
     if let Some(part_rows) = in_tiles {
-        launches.push(batch_stats::finalise(site.scratch(), site.output(1), [pixels, filters], part_rows));
+        let stats = site.output(first + 1);
+        launches.push(batch_stats::finalise(site.scratch(), stats, [pixels, filters], part_rows));
     } else if statistics {
         let z = Matrix {
-            view: site.output(0),
-            kernel_suffix: suffix(site.output_dtype(0)),
+            view: z,
+            kernel_suffix: suffix(site.output_dtype(first)),
             rows: pixels as usize,
             channels: filters,
         };
-        launches.extend(batch_stats::of(&z, site.scratch(), site.output(1)));
+        launches.extend(batch_stats::of(&z, site.scratch(), site.output(first + 1)));
     }
     launches
 }
@@ -432,7 +447,7 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
     let classes = if tiled { extents.stride } else { 1 };
     let rows = product(&[images, height.div_ceil(classes), width.div_ceil(classes)]);
 
-    let epilogue = op.first_of_epilogue();
+    let (added, epilogue) = (op.first_of_addend(), op.first_of_epilogue());
     let sums: Vec<View> = (1..site.node().outputs.len()).map(|o| site.output(o)).collect();
     let branches = two_stream::reduced(site, epilogue + 1, &sums);
     // A naive kernel leaves the sums to passes over the g that it stored.
@@ -441,17 +456,19 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
     let params = DataGradParams {
         dz: launch.reads(site.input(0)),
         w: launch.reads(site.input(1)),
-        addend: launch.may_read((op.addend != Addend::None).then(|| site.input(2))),
-        mask: launch.may_read((op.addend == Addend::Masked).then(|| site.input(3))),
+        addend: launch.may_read((op.addend != Addend::None).then(|| site.input(added))),
+        mask: launch.may_read((op.addend == Addend::Masked).then(|| site.input(added + 1))),
         dx: launch.writes(site.output(0)),
         relu: launch.may_read((!branches.is_empty()).then(|| site.input(epilogue))),
         z: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.z))),
         stats: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.stats))),
         partials: launch.may_write((!in_tiles.is_empty()).then(|| site.scratch())),
+        projection: [2, 3].map(|i| launch.may_read(op.conv.projected.then(|| site.input(i)))),
         extents,
     };
-    let maps =
-        |tile: wgmma::Tile| tile.data_grad_maps(&extents, site.input(0), site.input(1), site.output(0));
+    let convolutions: Vec<[View; 2]> =
+        (0..op.conv.branches()).map(|b| [2 * b, 2 * b + 1].map(|i| site.input(i))).collect();
+    let maps = |tile: wgmma::Tile| tile.data_grad_maps(&extents, &convolutions, site.output(0));
     let mut launches = vec![shaped.over(rows, [1, classes * classes], &params, maps)];
     if tiled && !branches.is_empty() {
         let parts = classes * classes * cut.parts(rows);
@@ -484,8 +501,14 @@ impl Splits {
     }
 }
 
-/// `conv2d_weight_grad`.
+/// `conv2d_weight_grad`: launches for each filter.
 pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
+    (0..site.node().outputs.len()).flat_map(|branch| weight_grad(site, branch)).collect()
+}
+
+/// dw, or a projection's.
+fn weight_grad(site: &Site<'_>, branch: usize) -> Vec<Launch> {
+    let (dz, dw) = (site.input(1 + branch), site.output(branch));
     let extents = Extents::at(site);
     let (rows, filters) = (extents.filter_elements(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d_weight_grad");
@@ -496,16 +519,16 @@ pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
     let launch = &mut shaped.launch;
     let params = WeightGradParams {
         x: launch.reads(site.input(0)),
-        dz: launch.reads(site.input(1)),
-        dw: launch.writes(if in_splits { site.scratch() } else { site.output(0) }),
+        dz: launch.reads(dz),
+        dw: launch.writes(if in_splits { site.scratch() } else { dw }),
         extents,
         pixels_per_split: splits.pixels,
         padding: 0,
     };
-    let maps = |tile: wgmma::Tile| tile.weight_grad_maps(&extents, site.input(0), site.input(1));
+    let maps = |tile: wgmma::Tile| tile.weight_grad_maps(&extents, site.input(0), dz);
     let mut launches = vec![shaped.over(rows, [splits.count, 1], &params, maps)];
     if in_splits {
-        launches.push(sum_splits(site.scratch(), site.output(0), product(&[filters, rows]), splits.count));
+        launches.push(sum_splits(site.scratch(), dw, product(&[filters, rows]), splits.count));
     }
     launches
 }
@@ -540,7 +563,7 @@ pub(super) fn most_splits_of(op: &Op, x: &Shape, w: &Shape, dtype: DType) -> u32
     most_splits(op, &Extents::new(op, x, w), &cuts(op, x, w, dtype))
 }
 
-/// Bytes of scratch, enough for every form.
+/// Bytes of scratch, enough for every form. Launches of several filters take turns in it.
 pub fn scratch(graph: &Graph, node: &Node) -> usize {
     let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
     let Some((x, w)) = operands(&node.op, &inputs) else { return 0 };

@@ -197,9 +197,26 @@ impl Tile {
         maps
     }
 
-    /// `WgmmaDataGradParams`: dz as each residue class sees it, w; behind those of the way out, where copies store dx.
-    pub fn data_grad_maps(self, extents: &Extents, dz: View, w: View, dx: View) -> Vec<Option<TensorMap>> {
-        let ([n, height, width, c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
+    /// `WgmmaDataGradParams`: of each of at most two convolutions, the layer's and a projection's, dz as each residue class
+    /// sees it, and w; behind those of the way out, where copies store dx.
+    pub fn data_grad_maps(
+        self,
+        extents: &Extents,
+        convolutions: &[[View; 2]],
+        dx: View,
+    ) -> Vec<Option<TensorMap>> {
+        const TRANSPOSED_MAPS: usize = (MOST_STRIDE * MOST_STRIDE + 1) as usize;
+        let ([n, height, width, c], [k, ..], [p, q]) = (extents.x, extents.w, extents.z);
+        let identity = (convolutions[0][0], [n, p, q, k]);
+        let mut maps = self.out_maps(extents, identity, (dx, [n * height * width, c]));
+        let all = maps.len() + 2 * TRANSPOSED_MAPS;
+        maps.extend(convolutions.iter().flat_map(|of| self.transposed_maps(extents, *of)));
+        maps.resize(all, None);
+        maps
+    }
+    /// `TransposedMaps`.
+    fn transposed_maps(self, extents: &Extents, [dz, w]: [View; 2]) -> Vec<Option<TensorMap>> {
+        let ([n, .., c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
         let shape = [n, p, q, k];
         let of_class = |class| match self.patch {
             Some(patch) => (class == 0).then(|| self.patches(patch, dz, shape)),
@@ -207,8 +224,7 @@ impl Tile {
                 .filter(|class| class.taps > 0)
                 .map(|class| self.pixels(dz, shape, class.corners, TILE_ROWS, 1)),
         };
-        let mut maps = self.out_maps(extents, (dz, shape), (dx, [n * height * width, c]));
-        maps.extend((0..MOST_STRIDE * MOST_STRIDE).map(of_class));
+        let mut maps: Vec<_> = (0..MOST_STRIDE * MOST_STRIDE).map(of_class).collect();
         let across = self.across();
         let filters =
             TensorMap::tiled(w, &[c, r * s, k].map(u64::from), &[across, 1, self.span / self.sharers()]);
@@ -418,8 +434,10 @@ pub fn suits(form: Kernels, op: &Op, extents: &Extents) -> bool {
             _ => false,
         };
     // All columns in one tile, and their whole depth in shared memory.
+    let projected = matches!(op, Op::Conv2dDataGrad(op) if op.conv.projected);
     let stays = |columns: u32, depth: u32| {
-        form != Kernels::WgmmaResident || columns <= RESIDENT_COLUMNS[0] && depth <= RESIDENT_CHANNELS
+        form != Kernels::WgmmaResident
+            || columns <= RESIDENT_COLUMNS[0] && depth <= RESIDENT_CHANNELS && !projected
     };
     let pixels = extents.stride <= MOST_STEP && Corners::forward(extents).fit();
     match op {
@@ -598,9 +616,10 @@ mod tests {
         assert_eq!(launch(Kernels::WgmmaHalo, 0), (2, 384));
 
         let tile = Tile::new(Kernels::WgmmaHalo, &data_op, &data, 96);
-        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, tile.data_grad_maps(&data, x, w, x), &none);
+        let maps = tile.data_grad_maps(&data, &[[x, w]], x);
+        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, maps, &none);
         let offsets: Vec<usize> = launch.maps.iter().map(|(offset, _)| *offset).collect();
-        assert_eq!((launch.params.len(), offsets), (6 * 128, vec![0, 4 * 128]));
+        assert_eq!((launch.params.len(), offsets), (11 * 128, vec![0, 4 * 128]));
         let tile = Tile::new(Kernels::WgmmaCluster, &weight_op, &weight, 192);
         let maps = tile.weight_grad_maps(&weight, x, x);
         // Four tiles of 256 rows, one of columns, two splits.
