@@ -247,6 +247,18 @@ __device__ void loads_collide(const CopyParams& p) {
 }
 RIR_KERNEL(test_loads_collide, CopyParams, 32, loads_collide)
 
+// One of two copies is expected, and both are read.
+__device__ void one_expected(const CopyParams& p) {
+    RIR_SHARED_DYNAMIC(Lines, lines);
+    begin(lines);
+    if (threadIdx.x != 0) return;
+    ptx::barrier_arrive_and_expect(lines.full, 128);
+    for (int32_t y = 0; y < 2; ++y) ptx::load_box(lines.values[y], p.maps[0], lines.full, 0, y, 0);
+    ptx::barrier_wait(lines.full, 0);
+    p.y[0] = lines.values[0][0] + lines.values[1][0];
+}
+RIR_KERNEL(test_one_expected, CopyParams, 32, one_expected)
+
 // A copy of what a thread writes meanwhile; y is in maps[1].
 __device__ void source_written(const CopyParams& p) {
     RIR_SHARED_DYNAMIC(Lines, lines);

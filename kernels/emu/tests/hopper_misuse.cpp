@@ -113,6 +113,7 @@ void copies() {
            column({0, 0, 0, 0}, {0, 256}, 1));
     if (!SEES_ACCESSES) return;
     expect("loads_collide", 32, {"race: a bulk copy writes 16 bytes at byte 0 of dynamic", "a bulk copy wrote"});
+    expect("one_expected", 32, {"race: reads 4 bytes at byte", "a bulk copy wrote"});
     expect("source_written", 32, {"race: ", "of tensor 1", "a bulk copy reads|a bulk copy read"});
     expect("source_written_before", 32,
            {"a bulk copy that reads 16 bytes at byte", "of tensor 1", "without fence.proxy.async after it"});
@@ -154,7 +155,9 @@ void clusters() {
     expect_of_cluster("remote_arrive_at_ended_block", {"mbarrier.arrive", "in a block that has ended"});
     expect_of_cluster("remote_arrive_beyond", {"mbarrier.arrive", "in block 2 of a cluster of 2"});
     expect_of_cluster("cluster_arrives_twice", {"barrier.cluster.arrive twice"});
-    expect_of_cluster("cluster_waits_only", {"barrier.cluster.wait before any barrier.cluster.arrive"});
+    for (const char* kernel : {"cluster_waits_only", "cluster_waits_again"}) {
+        expect_of_cluster(kernel, {"barrier.cluster.wait without a barrier.cluster.arrive before it"});
+    }
     expect_of_cluster("cluster_never_meets",
                       {"deadlock", "32 threads in barrier.cluster.wait", "such as (0,0,0) of block (0,0,0)",
                        "32 threads in mbarrier.try_wait", "such as (0,0,0) of block (1,0,0)"},

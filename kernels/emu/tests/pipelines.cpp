@@ -94,6 +94,10 @@ void rings() {
                   int(test.counters.bulk_read_bytes));
         });
     }
+    each_seed([] { return lines("taken_over", 2, 32, 2); },
+              [](const CopyTest& test) {
+                  for (uint32_t i = 0; i < 64; ++i) CHECK(test.y[i] == line_of(i / 32, i % 32), "%u: %g", i, test.y[i]);
+              });
     const auto others = [] {
         CopyTest test = lines("others_copy", 1, 32, 8);
         test.y.assign(8 * 32, -1.0f);
