@@ -13,8 +13,8 @@ def run(work):
     scale = work.suite.scale
     tasks = []
     for place, batch in enumerate(scale.batches):
-        # The first batch is that of the figures and of most of the training.
-        tasks.append((2 if place == 0 else 1, lambda seconds, batch=batch: one(work, batch, seconds)))
+        # The first batch is that of the figures; a convolution has tens of candidates, and takes some ten seconds.
+        tasks.append((8 if place == 0 else 1, lambda seconds, batch=batch: one(work, batch, seconds)))
     work.in_turn(tasks)
 
 

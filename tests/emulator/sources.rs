@@ -70,7 +70,7 @@ fn rings_have_the_stages_that_are_told() {
     use rir::graph::Shape;
     use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
 
-    let mut text = String::from("#include \"conv2d/wgmma_halo.cuh\"\nusing namespace conv2d;\n");
+    let mut text = String::from("#include \"conv2d/wgmma_store.cuh\"\nusing namespace conv2d;\n");
     let mut seen = 0;
     for (channels, span) in [(64, 64), (96, 32)] {
         let (x, w) = (Shape::from([4, 16, 16, channels]), Shape::from([channels, 3, 3, channels]));
@@ -86,6 +86,7 @@ fn rings_have_the_stages_that_are_told() {
             Kernels::WgmmaPersistent,
             Kernels::WgmmaCluster,
             Kernels::WgmmaHalo,
+            Kernels::WgmmaStore,
         ];
         for ((name, op, inputs), form) in products.iter().flat_map(|p| forms.map(|form| (p, form))) {
             for columns in [64, 96, 128, 192] {
@@ -93,9 +94,13 @@ fn rings_have_the_stages_that_are_told() {
                 let Some(tile) = Tile::of(op, inputs, choice) else { continue };
                 // As wgmma*.cu have them: GROUPS and BLOCKS of 64 rows, and the blocks that share.
                 let shape = if form >= Kernels::WgmmaPersistent && columns <= 96 { "1, 2" } else { "2, 1" };
+                let product = match tile.halo {
+                    true => format!("Halo{name}<{columns}, {shape}>"),
+                    false => format!("Wgmma{name}<{columns}, {span}, {shape}, {}>", tile.cluster),
+                };
                 let product = match form {
-                    Kernels::WgmmaHalo => format!("Halo{name}<{columns}, {shape}>"),
-                    _ => format!("Wgmma{name}<{columns}, {span}, {shape}, {}>", tile.cluster),
+                    Kernels::WgmmaStore => format!("WithStores<{product}>"),
+                    _ => product,
                 };
                 text += &format!(
                     "static_assert(WgmmaShared<{product}, 2>::STAGES == {} && {product}::Tile::DEPTH == {});\n",

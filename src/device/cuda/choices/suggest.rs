@@ -53,9 +53,9 @@ fn clocks(card: &Choices, op: &Op, inputs: &[&Shape], choice: Choice) -> Option<
     if form.needs_hopper() && card.shared_limit < super::SHARED_LIMIT {
         return None;
     }
-    let Tile { rows, columns, cluster, splits, .. } = Tile::of(op, inputs, choice)?;
+    let Tile { rows, columns, cluster, halo, splits, .. } = Tile::of(op, inputs, choice)?;
     let (x, w) = conv2d::operands(op, inputs)?;
-    let ([_, height, width, channels], [filters, ..]) = (extents(x)?, extents(w)?);
+    let ([_, height, width, channels], [filters, ..]) = (x.dims4()?, w.dims4()?);
     let (product_rows, product_columns) = match op {
         Op::Conv2dDataGrad(_) => (x.rows(), channels),
         Op::Conv2dWeightGrad(_) => (w.elements() / filters, filters),
@@ -68,7 +68,7 @@ fn clocks(card: &Choices, op: &Op, inputs: &[&Shape], choice: Choice) -> Option<
     let (per_clock, beside) =
         if form.needs_hopper() { (WGMMA_PER_CLOCK, 1) } else { (MMA_PER_CLOCK, MMA_BLOCKS) };
     let rounds = blocks.div_ceil((card.multiprocessors * beside) as usize) as f64;
-    let read_anew = if form == Kernels::WgmmaHalo { patch_reads(rows as usize, height, width) } else { 1.0 };
+    let read_anew = if halo { patch_reads(rows as usize, height, width) } else { 1.0 };
     let (rows, columns) = (f64::from(rows), f64::from(columns));
     let products = rows * columns / per_clock;
     let operands = BF16_BYTES * (rows * read_anew + columns / f64::from(cluster)) / L2_BYTES_PER_CLOCK;
@@ -86,10 +86,6 @@ fn stride(op: &Op) -> usize {
         Op::Conv2d(conv) => conv.stride,
         _ => 1,
     }
-}
-
-fn extents(shape: &Shape) -> Option<[usize; 4]> {
-    shape.dims4()
 }
 
 #[cfg(test)]
@@ -131,8 +127,7 @@ mod tests {
         }
     }
 
-    /// 133 tiles: a cluster would have a second round for the sake of one of them, and so has a single block; 132 do
-    /// not. Half as many tiles twice as wide have one round either way.
+    /// A card has places for 132 tiles: one more takes another round.
     #[test]
     fn rounds_count() {
         let conv = |pixels: usize| {
@@ -145,7 +140,7 @@ mod tests {
         let persistent = |tiles: usize| clocks(128 * tiles, Kernels::WgmmaPersistent);
         assert_eq!(persistent(133), 2.0 * persistent(132));
         assert_eq!(persistent(1), persistent(132));
-        // One tile more than the card has places for takes a cluster a round for two.
+        // A cluster makes two, whether there are two or one.
         assert_eq!(clocks(128 * 131, Kernels::WgmmaCluster), clocks(128 * 132, Kernels::WgmmaCluster));
     }
 

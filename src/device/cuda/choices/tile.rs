@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Choice, Kernels};
-use crate::device::cuda::launch::{conv2d, mma, tiling};
+use super::Choice;
+use crate::device::cuda::launch::conv2d;
+use crate::device::cuda::launch::tiling::{self, Ring};
 use crate::graph::Shape;
 use crate::ops::Op;
 use crate::text::counted;
@@ -23,86 +24,37 @@ pub struct Tile {
     pub stages: u32,
     /// Blocks that share the columns that they copy.
     pub cluster: u32,
+    /// Whether three taps share the pixels of a stage: a patch of images with its halo.
+    pub halo: bool,
     /// Parts into which the pixels are cut; of a weight gradient alone.
     pub splits: Option<u32>,
 }
 
-/// Shared memory of a block on Hopper, and its stages at most: HOPPER_SHARED and MOST_STAGES of
-/// `kernels/conv2d/wgmma.cuh`.
-const HOPPER_SHARED: u32 = 227 * 1024;
-const MOST_STAGES: u32 = 8;
-/// Warp groups that go out by themselves, in every form of Hopper.
-const OUTS: u32 = 2;
-/// Bytes of a way out: two parts of 64 x 32 sums (WayOut of `wgmma_epilogue.cuh`), and a mean a column.
-const OUT_BYTES: u32 = 2 * 64 * 32 * 4;
-/// Two mbarriers a stage.
-const BARRIER_BYTES: u32 = 2 * MOST_STAGES * 8;
-const BF16_BYTES: u32 = 2;
-/// Lines of a patch with its halo, each 32 channels: MOST_LINES of `wgmma_halo.cuh`.
-const PATCH_BYTES: u32 = (conv2d::TILE_ROWS + 64) * 32 * BF16_BYTES;
-/// Depth of a stage of its three taps.
-const PATCH_DEPTH: u32 = 3 * 32;
-/// CLUSTER of `wgmma_cluster.cuh`.
-const CLUSTER: u32 = 2;
-/// TILE_DEPTH of `index.cuh`; there are two stages.
-const TILED_DEPTH: u32 = 16;
-
 impl Tile {
     /// The tile of a choice for an operation on inputs of these shapes; `None` where it has none.
     pub fn of(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Self> {
-        let columns = tiling::width(op, inputs, choice)?;
-        let (rows, splits) = (conv2d::TILE_ROWS, tiling::splits(op, inputs, choice));
-        let plain = |depth, stages| Self { rows, columns, depth, stages, cluster: 1, splits };
-        Some(match choice.kernels {
-            Kernels::Tiled => plain(TILED_DEPTH, 2),
-            Kernels::Mma => plain(mma::DEPTH, mma::STAGES),
-            form => {
-                let (depth, stages) = ring(form, op, columns, spanned(op, inputs)?);
-                let cluster = if form >= Kernels::WgmmaCluster { CLUSTER } else { 1 };
-                Self { cluster, ..plain(depth, stages) }
-            }
-        })
+        let (columns, rows) = (tiling::width(op, inputs, choice)?, conv2d::TILE_ROWS);
+        let Ring { depth, stages, cluster, halo } = tiling::ring(op, inputs, choice)?;
+        let splits = tiling::splits(op, inputs, choice);
+        Some(Self { rows, columns, depth, stages, cluster, halo, splits })
     }
 }
 
-/// The channels that the depth, or of a weight gradient the rows, come in: 64 where they are a multiple, else 32.
-fn spanned(op: &Op, inputs: &[&Shape]) -> Option<u32> {
-    let (x, w) = conv2d::operands(op, inputs)?;
-    let channels = if let Op::Conv2dDataGrad(_) = op { *w.0.first()? } else { x.channels() };
-    Some(if channels.is_multiple_of(64) { 64 } else { 32 })
-}
-
-/// Depth and number of a ring's stages, of a form of Hopper.
-fn ring(form: Kernels, op: &Op, columns: u32, span: u32) -> (u32, u32) {
-    let gradient = matches!(op, Op::Conv2dWeightGrad(_));
-    let (depth, row_bytes) = match form {
-        Kernels::WgmmaHalo => (PATCH_DEPTH, PATCH_BYTES),
-        // WEIGHT_GRAD_DEPTH, and stage_depth.
-        _ => {
-            let depth = if gradient || span == 64 { 64 } else { 96 };
-            (depth, conv2d::TILE_ROWS * depth * BF16_BYTES)
-        }
-    };
-    // A weight gradient goes out from registers; an empty structure has a byte.
-    let out_bytes = if gradient { 1 } else { OUT_BYTES + 4 * columns };
-    let stage_bytes = row_bytes + columns * depth * BF16_BYTES;
-    let fit = (HOPPER_SHARED - OUTS * out_bytes - BARRIER_BYTES) / stage_bytes;
-    (depth, fit.min(MOST_STAGES))
-}
-
-/// `128 x 192, 4 stages of 64, clusters of 2, 8 parts`.
+/// `128 x 192, 4 stages of 64, clusters of 2, 8 parts`; patches are told by `with halo`.
 impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, columns, depth, stages, cluster, splits } = self;
+        let Self { rows, columns, depth, stages, cluster, halo, splits } = self;
+        let halo = if *halo { " with halo" } else { "" };
         let cluster = if *cluster > 1 { format!(", clusters of {cluster}") } else { String::new() };
         let splits = splits.map_or_else(String::new, |n| format!(", {}", counted(n.into(), "part")));
-        f.pad(&format!("{rows} x {columns}, {stages} stages of {depth}{cluster}{splits}"))
+        f.pad(&format!("{rows} x {columns}{halo}, {stages} stages of {depth}{cluster}{splits}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cuda::Kernels;
     use crate::ops::{Conv2d, Conv2dWeightGrad};
 
     /// A 3 x 3 convolution of so many channels, forward or as a weight gradient, on images of this size.
@@ -129,6 +81,6 @@ mod tests {
         let cluster = Choice { columns: Some(192), ..of(Kernels::WgmmaCluster) };
         assert_eq!(told(192, false, cluster).unwrap(), "128 x 192, 4 stages of 64, clusters of 2");
         let halo = Choice { columns: Some(96), ..of(Kernels::WgmmaHalo) };
-        assert_eq!(told(96, false, halo).unwrap(), "128 x 96, 6 stages of 96, clusters of 2");
+        assert_eq!(told(96, false, halo).unwrap(), "128 x 96 with halo, 6 stages of 96, clusters of 2");
     }
 }

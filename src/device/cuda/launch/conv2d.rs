@@ -17,6 +17,8 @@ use crate::ops::{Addend, Conv2d, Epilogue, Op};
 const ELEMENT_THREADS: u32 = 256;
 /// Rows of a tile: TILE_ROWS of `index.cuh`.
 pub const TILE_ROWS: u32 = 128;
+/// Depth of a stage of the tiled kernels, which have two: TILE_DEPTH of `index.cuh`.
+pub(super) const TILED_DEPTH: u32 = 16;
 /// Widths of tiles, the widest first, for which each tiled product has a kernel.
 const TILE_COLUMNS: [u32; 3] = [96, 64, 32];
 /// Columns of a warp, and threads of the two warps that share them: `tile_threads` of `index.cuh`.

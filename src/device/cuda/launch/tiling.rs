@@ -2,6 +2,7 @@
 //! weight gradient the parts into which it cuts the pixels.
 
 use super::conv2d::{self, Cut, Extents, operands};
+use super::mma;
 use crate::device::cuda::Choice;
 use crate::device::cuda::kernels::Kernels;
 use crate::graph::{DType, Shape};
@@ -10,6 +11,33 @@ use crate::ops::Op;
 /// The width of a choice's tiles; `None` where there are none, or the operation is no convolution.
 pub fn width(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<u32> {
     cut(op, inputs, choice)?.0.columns()
+}
+
+/// What else follows from a choice that cuts a product into tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ring {
+    /// Depth of a stage.
+    pub depth: u32,
+    /// Stages in shared memory.
+    pub stages: u32,
+    /// Blocks that share the columns that they copy.
+    pub cluster: u32,
+    /// Whether three taps share the pixels of a stage: a patch of images with its halo.
+    pub halo: bool,
+}
+
+/// The ring of a choice; `None` where [`width`] has none.
+pub fn ring(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Ring> {
+    let plain = |depth, stages| Ring { depth, stages, cluster: 1, halo: false };
+    Some(match cut(op, inputs, choice)?.0 {
+        Cut::Elements => return None,
+        Cut::Tiled(_) => plain(conv2d::TILED_DEPTH, 2),
+        Cut::Mma { .. } => plain(mma::DEPTH, mma::STAGES),
+        Cut::Wgmma(tile) => {
+            let (depth, stages) = tile.ring(op);
+            Ring { cluster: tile.sharers(), halo: tile.is_halo(), ..plain(depth, stages) }
+        }
+    })
 }
 
 /// The widths that are worth trying in a form; see [`conv2d::candidates`].

@@ -146,6 +146,42 @@ impl Tile {
     pub fn stage_pixels(self) -> u32 {
         if self.patch.is_some() { TILE_ROWS } else { WEIGHT_GRAD_DEPTH }
     }
+    /// Whether its rows are patches with their halo.
+    pub fn is_halo(self) -> bool {
+        self.patch.is_some()
+    }
+    /// Depth of a stage, and stages of a block's ring: as many as fit beside its ways out and what stays (`stages_beside`
+    /// of `wgmma.cuh`, `Resident` of `wgmma_resident.cuh`).
+    pub fn ring(self) -> (u32, u32) {
+        /// MOST_STAGES, each with two mbarriers; and ways out, one for each warp group that multiplies.
+        const MOST_STAGES: u32 = 8;
+        const OUTS: u32 = 2;
+        let depth = self.stage_depth();
+        let stays = self.form == Kernels::WgmmaResident;
+        let row_bytes = match self.patch {
+            Some(_) => (TILE_ROWS + MOST_HALO_LINES) * 2 * self.span * if self.weight_grad { 3 } else { 1 },
+            None => 2 * self.rows() * depth,
+        };
+        let column_bytes = 2 * self.columns * depth;
+        let sums = 4 * self.columns;
+        let part = 4 * WGMMA_ROWS * 32;
+        let out_bytes = match self.form {
+            // From registers; an empty structure has a byte.
+            _ if self.weight_grad => 1,
+            // StoredRows: the rows, the sums of four warps and their means, two mbarriers.
+            Kernels::WgmmaStore => {
+                (2 * self.part_rows() * self.columns + 5 * sums + 16).next_multiple_of(1024)
+            }
+            // WayOut: parts of 64 x 32 sums, two of them where there is room, and means.
+            _ => part * if stays { 1 } else { 2 } + sums,
+        };
+        let (steps, stage_bytes) = match stays {
+            true => (RESIDENT_CHANNELS / 32 * HALO_TAPS, row_bytes),
+            false => (0, row_bytes + column_bytes),
+        };
+        let beside = OUTS * out_bytes + steps * column_bytes + 8 * (2 * MOST_STAGES + steps);
+        (depth, ((SHARED - beside) / stage_bytes).min(MOST_STAGES))
+    }
     fn swizzle(self) -> Swizzle {
         swizzle_of(self.span)
     }
