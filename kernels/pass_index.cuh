@@ -42,6 +42,10 @@ __host__ __device__ constexpr Pass pass_of(uint32_t thread, uint32_t threads, ui
     const uint32_t of_run = before < rows ? (rows - before < most ? rows - before : most) : 0;
     const uint32_t first = thread / vectors, step = threads / vectors;
     const uint32_t left = first < of_run ? (of_run - first + step - 1) / step : 0;
-    const uint32_t row = before + first;
-    return {thread % vectors, left, descending ? rows - 1 - row : row, descending ? 0 - step : step};
+    const uint32_t vector = thread % vectors, row = before + first;
+    if (descending) {
+        // Seen from the matrix' end: a warp's vectors are neighbours as they are from its beginning.
+        return {vectors - 1 - vector, left, rows - 1 - row, 0 - step};
+    }
+    return {vector, left, row, step};
 }

@@ -3,7 +3,7 @@
 //     g++ -std=c++20 -I kernels kernels/tests/pass_index.cpp -o pass_index && ./pass_index
 //
 // - every vector of every row has one thread, in either direction;
-// - descending is ascending, seen from the last row;
+// - descending is ascending, seen from the last vector;
 // - a run is of neighbouring rows, and the first run has the first or the last of all.
 #include "pass_index.cuh"
 
@@ -12,8 +12,8 @@
 
 #include "check.hpp"
 
-// Who takes what: the run of each vector, rows x vectors; each once.
-static std::vector<int> runs_of(uint32_t threads, uint32_t runs, uint32_t rows, uint32_t vectors, bool descending) {
+// Who takes each vector, rows x vectors: its thread, counted through all runs.
+static std::vector<int> owners(uint32_t threads, uint32_t runs, uint32_t rows, uint32_t vectors, bool descending) {
     std::vector<int> taken(size_t(rows) * vectors, -1);
     for (uint32_t run = 0; run < runs; ++run) {
         for (uint32_t thread = 0; thread < threads; ++thread) {
@@ -21,7 +21,7 @@ static std::vector<int> runs_of(uint32_t threads, uint32_t runs, uint32_t rows, 
                 CHECK(p.row < rows && p.vector < vectors);
                 int& of = taken[size_t(p.row) * vectors + p.vector];
                 CHECK(of == -1);
-                of = int(run);
+                of = int(run * threads + thread);
             }
         }
     }
@@ -29,10 +29,11 @@ static std::vector<int> runs_of(uint32_t threads, uint32_t runs, uint32_t rows, 
 }
 
 static void prove(uint32_t threads, uint32_t runs, uint32_t rows, uint32_t vectors) {
-    std::vector<int> up = runs_of(threads, runs, rows, vectors, false);
+    std::vector<int> up = owners(threads, runs, rows, vectors, false);
     CHECK(std::count(up.begin(), up.end(), -1) == 0);
-    CHECK(std::is_sorted(up.begin(), up.end()));
-    std::vector<int> down = runs_of(threads, runs, rows, vectors, true);
+    const auto earlier_run = [&](int a, int b) { return a / int(threads) < b / int(threads); };
+    CHECK(std::is_sorted(up.begin(), up.end(), earlier_run));
+    std::vector<int> down = owners(threads, runs, rows, vectors, true);
     std::reverse(down.begin(), down.end());
     CHECK(up == down);
 }
