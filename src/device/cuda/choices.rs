@@ -4,6 +4,7 @@
 //! to be faster are not chosen unasked ([`kernels`](super::kernels)); where they were measured, by `rir bench tune`, a
 //! [`Table`] has the choice for each node. What a choice makes of a tile is told by [`tile`].
 
+pub mod predict;
 pub mod suggest;
 pub mod table;
 pub mod tile;
