@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::device::cuda::Kernels;
 use crate::device::cuda::launch::conv2d::Extents;
 use crate::device::cuda::launch::wgmma::Tile;
-use crate::ops::{Addend, Op};
+use crate::ops::{Addend, Conv2d, Op};
 
 /// What bounds a prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,18 +78,22 @@ impl Product {
         let [n, h, w, c] = extents.x;
         let [k, r, s] = extents.w;
         let (filter, stride) = (extents.filter_elements(), extents.stride);
+        let pixels = extents.output_pixels();
+        // A projection beside the layer is a launch more, and of a data gradient so much more depth.
+        let branches = |conv: &Conv2d| conv.branches() as u32;
         match op {
             // All classes together have every tap once.
-            Op::Conv2dDataGrad(_) => Self {
+            Op::Conv2dDataGrad(op) => Self {
                 rows: n * h.div_ceil(stride) * w.div_ceil(stride),
                 columns: c,
-                depth: (r * s * k).div_ceil(stride * stride),
+                depth: (branches(&op.conv) * r * s * k).div_ceil(stride * stride),
                 batches: stride * stride,
             },
-            Op::Conv2dWeightGrad(_) => {
-                Self { rows: filter, columns: k, depth: extents.output_pixels(), batches: 1 }
+            Op::Conv2dWeightGrad(op) => {
+                Self { rows: filter, columns: k, depth: pixels, batches: branches(&op.conv) }
             }
-            _ => Self { rows: extents.output_pixels(), columns: k, depth: filter, batches: 1 },
+            Op::Conv2d(conv) => Self { rows: pixels, columns: k, depth: filter, batches: branches(conv) },
+            _ => unreachable!("{} is no convolution", op.operation().name()),
         }
     }
     fn flops(&self) -> f64 {
