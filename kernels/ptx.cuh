@@ -15,9 +15,8 @@
 // ISA does not make. An instruction that works in the background (a bulk copy, wgmma) becomes an object that the thread
 // holds, as AsyncCopies does: its effect comes at a random moment from issue to the wait that guarantees it, the
 // destination is poison until then, and its accesses count as unordered with everybody's until then. An instruction
-// that waits (an mbarrier's, or a warp's matrix instruction) becomes a Primitive in emu/block.cpp: a state of Thread,
-// the test that wakes it, and what a deadlock says of it; where it orders memory, it joins the clocks in
-// emu/shadow.hpp.
+// that waits (an mbarrier's, or a warp's matrix instruction) becomes a Primitive in emu/cluster.cpp: a state of Thread,
+// the test that wakes it, and what a deadlock says of it; where it orders memory, it joins emu/clocks.hpp.
 #pragma once
 
 #include "rir.cuh"
@@ -60,6 +59,18 @@ __device__ __forceinline__ void store_streaming(uint4* global, const uint4& valu
                  : "memory");
 #else
     *global = value;
+#endif
+}
+
+// cvt.rn.bf16x2.f32: two numbers of bf16 in a word, `low` in its lower half. As a word, not as its halves, which the
+// compiler would keep in a register each.
+__device__ __forceinline__ uint32_t round_pair(float low, float high) {
+#if defined(__CUDACC__)
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    return uint32_t(__bfloat16_as_ushort(store<bf16>(low))) | uint32_t(__bfloat16_as_ushort(store<bf16>(high))) << 16;
 #endif
 }
 

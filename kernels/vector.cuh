@@ -6,6 +6,7 @@
 
 #include "layout.cuh"
 #include "pass_index.cuh"
+#include "ptx.cuh"
 
 constexpr uint32_t EIGHT = 8;
 
@@ -21,14 +22,17 @@ __device__ __forceinline__ void load_eight(const float* from, float (&to)[EIGHT]
     to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
 }
 
-// A word holds two numbers, the first in its low half; a bf16 is the upper half of the float that it is.
+// Two numbers of bf16 in a word (ptx::round_pair); a bf16 is the upper half of the float that it is.
+__device__ __forceinline__ float low_of_pair(uint32_t pair) { return __uint_as_float(pair << 16); }
+__device__ __forceinline__ float high_of_pair(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+
 __device__ __forceinline__ void load_eight(const bf16* from, float (&to)[EIGHT]) {
     const uint4 vector = *reinterpret_cast<const uint4*>(from);
     const uint32_t words[EIGHT / 2] = {vector.x, vector.y, vector.z, vector.w};
 #pragma unroll
     for (uint32_t k = 0; k < EIGHT / 2; ++k) {
-        to[2 * k] = __uint_as_float(words[k] << 16);
-        to[2 * k + 1] = __uint_as_float(words[k] & 0xffff0000u);
+        to[2 * k] = low_of_pair(words[k]);
+        to[2 * k + 1] = high_of_pair(words[k]);
     }
 }
 
@@ -38,13 +42,8 @@ __device__ __forceinline__ void store_eight(float* to, const float (&from)[EIGHT
 }
 
 __device__ __forceinline__ void store_eight(bf16* to, const float (&from)[EIGHT]) {
-    uint32_t words[EIGHT / 2];
-#pragma unroll
-    for (uint32_t k = 0; k < EIGHT / 2; ++k) {
-        const __nv_bfloat162 pair = __floats2bfloat162_rn(from[2 * k], from[2 * k + 1]);
-        words[k] = uint32_t(__bfloat16_as_ushort(pair.x)) | uint32_t(__bfloat16_as_ushort(pair.y)) << 16;
-    }
-    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+    *reinterpret_cast<uint4*>(to) = make_uint4(ptx::round_pair(from[0], from[1]), ptx::round_pair(from[2], from[3]),
+                                               ptx::round_pair(from[4], from[5]), ptx::round_pair(from[6], from[7]));
 }
 
 template <uint32_t WIDTH, typename T>

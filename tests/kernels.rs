@@ -62,7 +62,7 @@ fn every_kernel_stays_in_registers() {
         check(needed <= 65536, format!("needs {needed} registers for {threads} threads, of 65536"));
         // One warp group that copies gives registers to two that multiply: ROLES_THREADS of wgmma_ws.cuh. With fewer to
         // begin with there would be too few to give, and the two would wait for them forever.
-        let gives = ["ws", "persistent", "cluster", "halo"].map(|form| format!("_wgmma_{form}_"));
+        let gives = ["ws", "persistent", "cluster", "halo", "store"].map(|form| format!("_wgmma_{form}_"));
         if gives.iter().any(|form| k.kernel.contains(form.as_str())) {
             let held = (k.max_threads, k.registers);
             check(held == (384, 168), format!("has {} registers in {} threads", held.1, held.0));

@@ -173,7 +173,7 @@ fn group_products(kernel: &str, columns: usize) -> usize {
     let rows = if stays && columns <= 96 { 128 } else { 64 };
     // Three spans of 32 channels, or three taps of them; 64 channels, or 64 pixels.
     let along_channels = !kernel.contains("weight_grad");
-    let by_three = kernel.contains("_span32_") || kernel.contains("_wgmma_halo_");
+    let by_three = kernel.contains("_span32_") || kernel.contains("_halo_");
     let depth = if along_channels && by_three { 96 } else { 64 };
     rows / 64 * (depth / 16)
 }
@@ -206,8 +206,13 @@ fn warp_groups_multiply_without_waiting_for_themselves() {
             // A product of the narrowest tile takes 32 cycles, in which a scheduler has a warp of each group.
             check(beside <= 120, format!("{beside} instructions beside"));
             check(has("UTMALDG"), "no bulk copies".into());
-            let clustered = kernel.contains("_cluster_") || kernel.contains("_halo_");
+            let clustered = ["_cluster_", "_halo_", "_store_"].iter().any(|form| kernel.contains(form));
             check(has("MULTICAST") == clustered, "shares its copies, or does not".into());
+            let stores = kernel.contains("_store_");
+            check(
+                has("UTMASTG") == stores && has("STSM") == stores,
+                "goes out by copies, or does not".into(),
+            );
             check(!has("LDL") && !has("STL"), "local memory".into());
             seen += 1;
         }
@@ -237,6 +242,7 @@ fn the_innermost_loop_is_found() {
     assert_eq!(group_products("conv2d_wgmma_ws_96_span32_bf16", 96), 6);
     assert_eq!(group_products("conv2d_wgmma_persistent_96_span32_bf16", 96), 12);
     assert_eq!(group_products("conv2d_data_grad_wgmma_halo_192_bf16", 192), 6);
+    assert_eq!(group_products("conv2d_wgmma_store_halo_96_bf16", 96), 12);
     assert_eq!(group_products("conv2d_weight_grad_wgmma_96_span32_bf16", 96), 4);
 }
 

@@ -53,17 +53,19 @@ __device__ __forceinline__ void load_eight(const bf16* run, uint32_t at, uint32_
     }
 }
 
-// Rounds to bf16 and stores what lies before `end`; v is left as it was stored.
+// Rounds to bf16, in pairs, since a conversion by itself takes several cycles, and stores what lies before `end`; v is
+// left as it was stored.
 template <bool WHOLE>
 __device__ __forceinline__ void store_eight(bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
+    uint32_t pairs[CHUNK / 2];
 #pragma unroll
-    for (uint32_t i = 0; i < CHUNK; ++i) {
-        v[i] = load(store<bf16>(v[i]));
+    for (uint32_t i = 0; i < CHUNK; i += 2) {
+        pairs[i / 2] = ptx::round_pair(v[i], v[i + 1]);
+        v[i] = low_of_pair(pairs[i / 2]);
+        v[i + 1] = high_of_pair(pairs[i / 2]);
     }
-    if constexpr (WHOLE) {
-        ::store_eight(run + at, v);
-    } else if (whole && at + CHUNK <= end) {
-        ::store_eight(run + at, v);
+    if (WHOLE || (whole && at + CHUNK <= end)) {
+        *reinterpret_cast<uint4*>(run + at) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
     } else {
 #pragma unroll
         for (uint32_t i = 0; i < CHUNK; ++i) {

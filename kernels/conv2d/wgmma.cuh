@@ -64,11 +64,12 @@ __device__ __forceinline__ void wgmma(const typename Product::Params& p) {
     }
 
     typename Tile::Sums sums;
+    clear_sums(sums);
     RingPlace<STAGES> place;
 #pragma unroll 1
     for (uint32_t step = 0; step < work.steps; ++step) {
         ptx::barrier_wait(shared.full[place.slot], place.parity);
-        multiply_stage<Tile>(shared.stages[place.slot], product.rows_of(group), sums, step > 0);
+        multiply_stage<Tile>(shared.stages[place.slot], product.rows_of(group), sums);
         if (step > 0) {
             // The stage of the step before is used, once everybody says so.
             ptx::warpgroup_wait<1>();

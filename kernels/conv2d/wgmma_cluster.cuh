@@ -9,18 +9,23 @@ namespace conv2d {
 
 constexpr uint32_t CLUSTER = 2;
 
-template <typename Product>
-__device__ __forceinline__ void wgmma_cluster(const typename Product::Params& p) {
+template <typename Product, typename Beside>
+__device__ __forceinline__ void wgmma_cluster(const typename Product::Params& p, const Beside& beside) {
     using Shared = WgmmaShared<Product, CONSUMERS>;
     RIR_SHARED_DYNAMIC(Shared, shared);
     make_ring(shared, CLUSTER * Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     ptx::cluster_arrive();
     ptx::cluster_wait();
-    wgmma_tiles<Product, CLUSTER>(p, ptx::block_of_cluster());
+    wgmma_tiles<Product, CLUSTER>(p, ptx::block_of_cluster(), beside);
     // A block's shared memory lasts until the other has written and said all.
     __syncwarp();
     ptx::cluster_arrive();
     ptx::cluster_wait();
+}
+
+template <typename Product>
+__device__ __forceinline__ void wgmma_cluster(const typename Product::Params& p) {
+    wgmma_cluster<Product>(p, [](const Product&) {});
 }
 
 }  // namespace conv2d

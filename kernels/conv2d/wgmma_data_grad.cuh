@@ -75,6 +75,10 @@ struct WgmmaDataGrad {
         return work;
     }
     __device__ __forceinline__ static constexpr uint32_t stage_bytes() { return sizeof(typename Tile::Stage); }
+    // Of stride 1 alone, where all pixels are one class.
+    __device__ __forceinline__ uint32_t out_rows() const { return p.conv.e.n * p.conv.e.h * p.conv.e.w; }
+    __device__ __forceinline__ uint32_t out_columns() const { return p.conv.e.c; }
+    __device__ __forceinline__ static constexpr float* statistics() { return nullptr; }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
     // Channels of this depth are filters, and its taps in the order of the pixels that they read, from the corner on:
     // that of the filters' elements, reversed.
@@ -150,18 +154,16 @@ __device__ __forceinline__ void WgmmaDataGrad<COLUMNS, SPAN, GROUPS, BLOCKS, SHA
             for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
                 const uint32_t row = group_row(place.thread, i, round);
                 if (row < place.count && c < channels) {
-                    Eight dx = {};
-                    // Without steps the sums hold nothing.
-                    if (work.steps > 0) {
-                        read_part(staged, place.thread, round, dx);
-                    }
+                    Eight dx;
+                    read_part(staged, place.thread, round, dx);
                     store_data_grad<true>(conv, of_class.target(first_row + row), c, means, dx, relu_sums);
                 }
             }
         }
 #pragma unroll
         for (uint32_t quantity = 0; quantity < QUANTITIES; ++quantity) {
-            of_parts[quantity][part] = add_lanes(relu_sums.of[quantity], place.thread % WARP);
+            add_lanes(relu_sums.of[quantity], place.thread % WARP);
+            of_parts[quantity][part] = relu_sums.of[quantity][0];
         }
     }
     if (conv.relu == nullptr) {

@@ -74,19 +74,21 @@ __device__ __forceinline__ void read_part(const float (&staged)[WGMMA_ROWS][PART
     read_eight(&staged[row][staged_column(row, part_column(thread))], sums);
 }
 
-// The sum over the lanes of a warp that have the same eight columns, of column summed_column(lane).
-__device__ __forceinline__ float add_lanes(Eight& sums, uint32_t lane) {
+// Sums over the lanes of a warp that have the same columns, an eighth of them in each: the first COUNT / 8 are those of
+// columns first_summed on. Of LEFT columns, lanes that differ in BIT keep a half each.
+template <uint32_t COUNT, uint32_t LEFT = COUNT, uint32_t BIT = LAST_PART_ROW_BIT>
+__device__ __forceinline__ void add_lanes(float (&sums)[COUNT], uint32_t lane) {
+    constexpr uint32_t HALF = LEFT / 2;
+    const bool upper = (lane & BIT) != 0;
 #pragma unroll
-    for (uint32_t half = CHUNK / 2, bit = LAST_PART_ROW_BIT; bit >= FIRST_PART_ROW_BIT; half /= 2, bit /= 2) {
-        const bool upper = (lane & bit) != 0;
-#pragma unroll
-        for (uint32_t i = 0; i < half; ++i) {
-            const float kept = upper ? sums[half + i] : sums[i];
-            const float given = upper ? sums[i] : sums[half + i];
-            sums[i] = kept + __shfl_xor_sync(0xffffffffu, given, int(bit));
-        }
+    for (uint32_t i = 0; i < HALF; ++i) {
+        const float kept = upper ? sums[HALF + i] : sums[i];
+        const float given = upper ? sums[i] : sums[HALF + i];
+        sums[i] = kept + __shfl_xor_sync(0xffffffffu, given, int(BIT));
     }
-    return sums[0];
+    if constexpr (BIT > FIRST_PART_ROW_BIT) {
+        add_lanes<COUNT, HALF, BIT / 2>(sums, lane);
+    }
 }
 
 // Every lane's sum of a column of each part, to its warp's. All parts are out, and whoever reads is waited for.

@@ -56,6 +56,10 @@ struct WgmmaForward {
     }
     // Bytes that a step's copies bring.
     __device__ __forceinline__ static constexpr uint32_t stage_bytes() { return sizeof(typename Tile::Stage); }
+    // The result, a matrix; and where the statistics of its columns go, if anywhere.
+    __device__ __forceinline__ uint32_t out_rows() const { return pixels; }
+    __device__ __forceinline__ uint32_t out_columns() const { return p.conv.e.k; }
+    __device__ __forceinline__ float* statistics() const { return p.conv.partials; }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
     // Where the depth begins.
     using Depth = TapSpan;
@@ -93,16 +97,16 @@ struct Stored {
     uint32_t pairs[CHUNK / 2];
 
     Stored() = default;
-    // Of numbers that bf16 holds exactly; at once, or the compiler would keep twice as many registers until then.
+    // At once, or the compiler would keep twice as many registers until then.
     __device__ __forceinline__ explicit Stored(const Eight& v) {
 #pragma unroll
         for (uint32_t l = 0; l < CHUNK; l += 2) {
-            pairs[l / 2] = __float_as_uint(v[l]) >> 16 | __float_as_uint(v[l + 1]);
+            pairs[l / 2] = ptx::round_pair(v[l], v[l + 1]);
             ptx::keep(pairs[l / 2]);
         }
     }
     __device__ __forceinline__ float operator[](uint32_t l) const {
-        return __uint_as_float(l % 2 == 0 ? pairs[l / 2] << 16 : pairs[l / 2] & 0xffff0000u);
+        return l % 2 == 0 ? low_of_pair(pairs[l / 2]) : high_of_pair(pairs[l / 2]);
     }
 };
 
@@ -147,7 +151,8 @@ __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHAR
                 }
             }
         }
-        of_parts[part] = add_lanes(column_sums, place.thread % WARP);
+        add_lanes(column_sums, place.thread % WARP);
+        of_parts[part] = column_sums[0];
     }
     if (!statistics) {
         return;
@@ -182,7 +187,8 @@ __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHAR
                 }
             }
         }
-        of_parts[part] = add_lanes(squares, place.thread % WARP);
+        add_lanes(squares, place.thread % WARP);
+        of_parts[part] = squares[0];
     }
     store_lanes(out.of_warps[0], place.thread, of_parts);
     place.sync();

@@ -106,12 +106,31 @@ __host__ __device__ constexpr uint32_t part_row(uint32_t thread, uint32_t round)
 }
 __host__ __device__ constexpr uint32_t part_column(uint32_t thread) { return thread % PART_GROUPS * CHUNK; }
 
-// Lanes with the same columns differ in these bits. Where they add their eight sums up by exchanges, each of which
-// halves the columns that a lane still has, a lane is left with the sum of this one.
+// Eight lanes have the same columns, and differ in these bits. They add COUNT sums up by exchanges that each halve what
+// a lane still has, and a lane is left with an eighth of them, from this one on.
 constexpr uint32_t FIRST_PART_ROW_BIT = 4;
 constexpr uint32_t LAST_PART_ROW_BIT = 16;
+template <uint32_t COUNT>
+__host__ __device__ constexpr uint32_t first_summed(uint32_t lane) {
+    return lane / 16 % 2 * (COUNT / 2) + lane / 8 % 2 * (COUNT / 4) + lane / 4 % 2 * (COUNT / 8);
+}
+// The column that it has of a part.
 __host__ __device__ constexpr uint32_t summed_column(uint32_t lane) {
-    return part_column(lane) + lane / 16 % 2 * 4 + lane / 8 % 2 * 2 + lane / 4 % 2;
+    return part_column(lane) + first_summed<CHUNK>(lane);
+}
+
+// -- The way out by bulk copies: 16 rows of a warp by 16 columns at a time, as an operand lies in shared memory. --
+
+// The row, of a wgmma's 64, and the column that a thread names for the four 8 x 8 matrices of such a part: the upper
+// and the lower rows of the first eight columns, then of the others, so that they are a thread's sums in order.
+__host__ __device__ constexpr uint32_t matrix_row(uint32_t thread) {
+    return thread / 32 % 4 * 16 + thread / 8 % 2 * 8 + thread % 8;
+}
+__host__ __device__ constexpr uint32_t matrix_column(uint32_t thread) { return thread % 32 / 16 * 8; }
+
+// Column `n` of those in which a thread's sums lie, a quarter of all.
+__host__ __device__ constexpr uint32_t held_column(uint32_t lane, uint32_t n) {
+    return fragment_column(lane, n / 2) + n % 2;
 }
 
 // -- The ring of stages. --

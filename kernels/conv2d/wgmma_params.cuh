@@ -33,4 +33,12 @@ struct WgmmaWeightGradParams {
     WeightGradParams conv;
 };
 
+// Those of either of the first two, where a tile goes out by bulk copies.
+template <typename Params>
+struct WgmmaStoreParams {
+    TensorMap identity;  // im2col of the images that E copies: channels of the pixels of a warp group's rows
+    TensorMap out;       // tiles of z [N P Q, K], or dx [N H W, C]: as many of its rows
+    Params product;
+};
+
 }  // namespace conv2d

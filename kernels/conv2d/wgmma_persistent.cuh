@@ -16,8 +16,9 @@ namespace conv2d {
 // The named barrier at which team 0 waits for its turn; that of team 1 follows. Those before are the warp groups' own.
 constexpr uint32_t TURN_BARRIER = 1 + ROLES_THREADS / GROUP_THREADS;
 
-template <typename Product, uint32_t SHARERS>
-__device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, uint32_t sharer) {
+// `beside(product)` is run by one thread of a warp that has nothing else to do.
+template <typename Product, uint32_t SHARERS, typename Beside>
+__device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, uint32_t sharer, const Beside& beside) {
     using Tile = typename Product::Tile;
     using Shared = WgmmaShared<Product, CONSUMERS>;
     static_assert(CONSUMERS % Tile::GROUPS == 0 && sizeof(Shared) <= HOPPER_SHARED);
@@ -26,17 +27,20 @@ __device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, u
     RIR_SHARED_DYNAMIC(Shared, shared);
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();
-        if (threadIdx.x < WARP && ptx::elect()) {
+        const uint32_t warp = threadIdx.x / WARP;
+        if (warp == 0 && ptx::elect()) {
             const Product product(p);
             RingPlace<Shared::STAGES> place;
 #pragma unroll 1
             for (uint32_t tile = blockIdx.x / SHARERS; tile < product.tiles(); tile += gridDim.x / SHARERS) {
                 produce(product, shared, product.work(tile, sharer), place, sharer);
             }
+        } else if (warp == 1 && ptx::elect()) {
+            beside(Product(p));
         }
     } else {
         ptx::registers_increase<CONSUMER_REGISTERS>();
-        const Product product(p);
+        Product product(p);
         const uint32_t consumer = threadIdx.x / GROUP_THREADS - 1;
         const uint32_t team = consumer / Tile::GROUPS, group = consumer % Tile::GROUPS;
         uint32_t turn = 0;
@@ -71,7 +75,7 @@ __device__ __forceinline__ void wgmma_persistent(const typename Product::Params&
     RIR_SHARED_DYNAMIC(Shared, shared);
     make_ring(shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     __syncthreads();
-    wgmma_tiles<Product, 1>(p, 0);
+    wgmma_tiles<Product, 1>(p, 0, [](const Product&) {});
 }
 
 }  // namespace conv2d

@@ -54,11 +54,10 @@ struct RowsOfGroup {
     }
 };
 
-// Starts the products of a stage, as one group of wgmma. Without `accumulate` they are the first. `rows_at` is a
-// RowsOfGroup, or its like.
+// Starts the products of a stage, as one group of wgmma. `rows_at` is a RowsOfGroup, or its like.
 template <typename Tile, typename RowsAt>
 __device__ __forceinline__ void multiply_stage(const typename Tile::Stage& stage, const RowsAt& rows_at,
-                                               typename Tile::Sums& sums, bool accumulate) {
+                                               typename Tile::Sums& sums) {
     using Rows = typename Tile::Rows;
     using Columns = typename Tile::Columns;
     // A descriptor counts in 16 bytes, and moves by its low bits.
@@ -69,8 +68,8 @@ __device__ __forceinline__ void multiply_stage(const typename Tile::Stage& stage
     for (uint32_t step = 0; step < Tile::DEPTH / WGMMA_STEP; ++step) {
 #pragma unroll
         for (uint32_t i = 0; i < Tile::BLOCKS; ++i) {
-            ptx::multiply_warpgroup<MAJOR<Rows>, MAJOR<Columns>>(
-                sums[i], rows + rows_at(i, step), columns + Columns::offset(0, step) / 16, accumulate || step > 0);
+            ptx::multiply_warpgroup<MAJOR<Rows>, MAJOR<Columns>>(sums[i], rows + rows_at(i, step),
+                                                                 columns + Columns::offset(0, step) / 16, true);
         }
     }
     ptx::warpgroup_commit();
@@ -82,6 +81,21 @@ __device__ __forceinline__ void keep_sums(Sums& sums) {
     for (auto& block : sums) {
         ptx::warpgroup_keep(block);
     }
+}
+
+// A tile begins with zeros: were its first product told not to accumulate, its registers would count as read by it, and
+// be held from the tile before on. They are kept, or the compiler would set them anew where a loop begins, among the
+// products, which would then wait for each other.
+template <typename Sums>
+__device__ __forceinline__ void clear_sums(Sums& sums) {
+#pragma unroll
+    for (auto& block : sums) {
+#pragma unroll
+        for (float& sum : block) {
+            sum = 0;
+        }
+    }
+    keep_sums(sums);
 }
 
 }  // namespace conv2d

@@ -56,17 +56,17 @@ __device__ __forceinline__ void release(ptx::Barrier& empty) {
 }
 
 // By a warp group: multiplies a tile's steps, from `place` on, and calls `started` when all have come and their
-// products are under way. Without steps the sums hold nothing: whatever else set them here would keep wgmma waiting for
-// it in every step.
+// products are under way.
 template <uint32_t SHARERS, typename Tile, typename Shared, typename RowsAt, typename Started>
 __device__ __forceinline__ void consume(Shared& shared, uint32_t steps, const RowsAt& rows_at,
                                         RingPlace<Shared::STAGES>& place, typename Tile::Sums& sums,
                                         const Started& started) {
+    clear_sums(sums);
     uint32_t used = 0;  // the slot of the step before
 #pragma unroll 1
     for (uint32_t step = 0; step < steps; ++step) {
         ptx::barrier_wait(shared.full[place.slot], place.parity);
-        multiply_stage<Tile>(shared.stages[place.slot], rows_at, sums, step > 0);
+        multiply_stage<Tile>(shared.stages[place.slot], rows_at, sums);
         if (step > 0) {
             ptx::warpgroup_wait<1>();
             release<SHARERS>(shared.empty[used]);

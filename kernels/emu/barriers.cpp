@@ -1,5 +1,6 @@
 // Barriers of some of a block's threads, of a cluster, and of registers.
 #include <algorithm>
+#include <utility>
 
 #include "machine.hpp"
 
@@ -98,7 +99,9 @@ void Cluster::complete_cluster_if_all_arrived() {
 void Cluster::wait_for_cluster(const Call& call) {
     Thread& thread = *running;
     const uint64_t phase = at_cluster_.phases[thread.rank];
-    if (phase == 0) fault(call.site, "barrier.cluster.wait before any barrier.cluster.arrive");
+    if (phase == std::exchange(at_cluster_.waited[thread.rank], phase)) {
+        fault(call.site, "barrier.cluster.wait without a barrier.cluster.arrive before it");
+    }
     if (phase <= at_cluster_.phase) {
         machine_.clocks.acquire(thread.rank, at_cluster_.known);
         return;

@@ -177,7 +177,14 @@ void BulkCopies::end(size_t index) {
         std::memset(to, 0, CHUNK);
         if (piece.bytes > 0) std::memcpy(to + piece.first, reinterpret_cast<const void*>(piece.global), piece.bytes);
     }
-    machine_.barriers.complete_bytes(*load.barrier, load.bytes, load.stamp);
+    // Who hears of a copy hears of all that started before it on its barrier: so of none past one under way.
+    MBarrier& barrier = *load.barrier;
+    barrier.latest = std::max(barrier.latest, load.stamp);
+    Stamp heard = barrier.latest;
+    for (const Load& other : loads_) {
+        if (other.barrier == &barrier) heard = std::min(heard, other.stamp - 1);
+    }
+    machine_.barriers.complete_bytes(barrier, load.bytes, heard);
 }
 
 void BulkCopies::end_some(Random& random) {

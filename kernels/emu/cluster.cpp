@@ -82,6 +82,7 @@ void Cluster::begin_launch(const uint32_t extent[3], uint32_t blocks) {
     warps_.resize((count_ + LANES - 1) / LANES);
     blocks_.resize(blocks);
     at_cluster_.phases.resize(count_);
+    at_cluster_.waited.resize(count_);
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
         const uint32_t in_block = rank % threads_of_block_;
@@ -126,6 +127,7 @@ void Cluster::run(uint64_t first_block, Random& random) {
     at_cluster_.known.clear();
     at_cluster_.sleepers.clear();
     std::fill(at_cluster_.phases.begin(), at_cluster_.phases.end(), 0);
+    std::fill(at_cluster_.waited.begin(), at_cluster_.waited.end(), 0);
     for (uint32_t rank = 0; rank < count_; ++rank) {
         Thread& thread = *threads_[rank];
         thread.copies.begin_block();

@@ -179,6 +179,7 @@ class Cluster {
         uint64_t phase = 0;
         uint32_t arrived = 0;
         std::vector<uint64_t> phases;  // that each thread has arrived in
+        std::vector<uint64_t> waited;  // and waited for
         std::vector<Thread*> sleepers;
         Knowledge gathered, known;
     } at_cluster_;

@@ -24,6 +24,7 @@ struct MBarrier {
     uint32_t maker;  // who made it has fenced it for bulk copies, or not yet
     bool fenced;
     uint32_t agent;  // of the copies that complete on it
+    Stamp latest;    // of those that have
     Knowledge arriving, known;
     std::vector<Thread*> sleepers;
 };

@@ -9,7 +9,8 @@
 // - whoever counts in place of dividing comes to the same;
 // - the rows of a wgmma follow each other in a patch, and find the pixels of their taps there;
 // - every sum of a warp group has one thread; on the way out none is lost, and no access meets a bank twice;
-// - lanes that add their sums up by exchanges each end with one column.
+// - lanes that add their sums up by exchanges each end with columns of their own;
+// - the matrices that a warp stores are its sums.
 #include "conv2d/wgmma_index.cuh"
 
 #include <algorithm>
@@ -199,13 +200,15 @@ static void parts_go_out_whole() {
     CHECK(written.size() == WGMMA_ROWS * PART && read == written);
 }
 
-// The lanes of a warp keep and give halves of their columns as add_lanes does.
-static void lanes_are_left_with_a_column() {
+// The lanes of a warp keep and give halves of COUNT columns as add_lanes does, lanes with equal ones of which there are
+// eight; `column` is the n-th of a lane's.
+template <uint32_t COUNT, typename Column>
+static void lanes_share_columns(const Column& column) {
     using Sum = std::pair<uint32_t, std::set<uint32_t>>;  // a column, and the lanes whose sums of it were added
     std::vector<std::vector<Sum>> sums(32);
     for (uint32_t lane = 0; lane < 32; ++lane) {
-        for (uint32_t i = 0; i < CHUNK; ++i) {
-            sums[lane].push_back({part_column(lane) + i, {lane}});
+        for (uint32_t n = 0; n < COUNT; ++n) {
+            sums[lane].push_back({column(lane, n), {lane}});
         }
     }
     for (uint32_t bit = LAST_PART_ROW_BIT; bit >= FIRST_PART_ROW_BIT; bit /= 2) {
@@ -222,11 +225,46 @@ static void lanes_are_left_with_a_column() {
     }
     std::set<uint32_t> columns;
     for (uint32_t lane = 0; lane < 32; ++lane) {
-        CHECK(sums[lane].size() == 1 && sums[lane][0].first == summed_column(lane));
-        CHECK(sums[lane][0].second.size() == 8);
-        columns.insert(summed_column(lane));
+        CHECK(sums[lane].size() == COUNT / 8);
+        for (uint32_t n = 0; n < COUNT / 8; ++n) {
+            CHECK(sums[lane][n].first == column(lane, first_summed<COUNT>(lane) + n));
+            CHECK(sums[lane][n].second.size() == 8);
+            columns.insert(sums[lane][n].first);
+        }
     }
-    CHECK(columns.size() == PART);
+    CHECK(columns.size() == 32 * COUNT / 8);
+}
+
+// A warp's sums of 16 rows by COLUMNS, as ldmatrix and stmatrix name them.
+template <uint32_t COLUMNS>
+static void matrices_are_sums() {
+    constexpr uint32_t HELD = COLUMNS / 4;
+    lanes_share_columns<HELD>(held_column);
+    using Operand = WgmmaOperand<Chunks::AlongDepth, WGMMA_ROWS, COLUMNS, COLUMNS % 64 == 0 ? 64 : 32>;
+    operand_of<Operand>();
+    for (uint32_t part = 0; part < COLUMNS / 16; ++part) {
+        for (uint32_t thread = 0; thread < GROUP_THREADS; ++thread) {
+            for (uint32_t matrix = 0; matrix < 4; ++matrix) {
+                // Row `group` of a matrix is named by that lane of eight, and lane 4 group + i holds its columns 2 i.
+                const uint32_t namer = thread / 32 * 32 + matrix * 8 + thread % 32 / 4;
+                const uint32_t sum = part * 8 + matrix * 2;
+                CHECK(matrix_row(namer) == fragment_row(thread, sum / 2 % 2));
+                CHECK(part * 16 + matrix_column(namer) + thread % 4 * 2 == fragment_column(thread, sum / 4));
+                // The two of them are the ones that the statistics count as n and n + 1.
+                const uint32_t n = part * 4 + matrix / 2 * 2;
+                CHECK(held_column(thread % 32, n) == fragment_column(thread, sum / 4));
+                CHECK(n / 4 == part && n / 2 % 2 * 2 + matrix % 2 == matrix);
+            }
+        }
+        // Eight rows of a matrix meet all banks.
+        for (uint32_t first = 0; first < GROUP_THREADS; first += 8) {
+            std::vector<uint32_t> eight;
+            for (uint32_t thread = first; thread < first + 8; ++thread) {
+                eight.push_back(Operand::place(matrix_row(thread), part * 16 + matrix_column(thread)));
+            }
+            CHECK(fill_the_banks(eight));
+        }
+    }
 }
 
 int main() {
@@ -247,7 +285,14 @@ int main() {
     patch_of(16, 8, 144);
     patch_of(64, 16, 160);
     parts_go_out_whole();
-    lanes_are_left_with_a_column();
+    lanes_share_columns<CHUNK>([](uint32_t lane, uint32_t n) { return part_column(lane) + n; });
+    for (uint32_t lane = 0; lane < 32; ++lane) {
+        CHECK(summed_column(lane) == part_column(lane) + first_summed<CHUNK>(lane));
+    }
+    matrices_are_sums<64>();
+    matrices_are_sums<96>();
+    matrices_are_sums<128>();
+    matrices_are_sums<192>();
     std::printf(failures == 0 ? "index: ok\n" : "index: %d failures\n", failures);
     return failures == 0 ? 0 : 1;
 }

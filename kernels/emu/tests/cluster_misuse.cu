@@ -103,6 +103,12 @@ RIR_KERNEL_CLUSTER(test_cluster_arrives_twice, CopyParams, 32, 2, cluster_arrive
 __device__ void cluster_waits_only(const CopyParams&) { ptx::cluster_wait(); }
 RIR_KERNEL_CLUSTER(test_cluster_waits_only, CopyParams, 32, 2, cluster_waits_only)
 
+__device__ void cluster_waits_again(const CopyParams&) {
+    meet();
+    ptx::cluster_wait();
+}
+RIR_KERNEL_CLUSTER(test_cluster_waits_again, CopyParams, 32, 2, cluster_waits_again)
+
 __device__ void cluster_never_meets(const CopyParams&) {
     RIR_SHARED_DYNAMIC(Lines, lines);
     begin(lines);

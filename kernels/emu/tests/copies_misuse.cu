@@ -247,6 +247,18 @@ __device__ void loads_collide(const CopyParams& p) {
 }
 RIR_KERNEL(test_loads_collide, CopyParams, 32, loads_collide)
 
+// One of two copies is expected, and both are read.
+__device__ void one_expected(const CopyParams& p) {
+    RIR_SHARED_DYNAMIC(Lines, lines);
+    begin(lines);
+    if (threadIdx.x != 0) return;
+    ptx::barrier_arrive_and_expect(lines.full, 128);
+    for (int32_t y = 0; y < 2; ++y) ptx::load_box(lines.values[y], p.maps[0], lines.full, 0, y, 0);
+    ptx::barrier_wait(lines.full, 0);
+    p.y[0] = lines.values[0][0] + lines.values[1][0];
+}
+RIR_KERNEL(test_one_expected, CopyParams, 32, one_expected)
+
 // A copy of what a thread writes meanwhile; y is in maps[1].
 __device__ void source_written(const CopyParams& p) {
     RIR_SHARED_DYNAMIC(Lines, lines);
@@ -297,8 +309,9 @@ RIR_KERNEL(test_store_without_fence, CopyParams, 32, store_without_fence)
 
 __device__ void store_fenced_too_early(const CopyParams& p) {
     RIR_SHARED_DYNAMIC(Lines, lines);
-    fill(lines, 0);
-    if (threadIdx.x == 3) lines.values[0][3] = 1.0f;
+    lines.values[0][threadIdx.x] = 1.0f;
+    ptx::fence_async_shared();
+    if (threadIdx.x == 3) lines.values[0][3] = 2.0f;
     __syncthreads();
     if (threadIdx.x != 0) return;
     ptx::store_box(p.maps[1], lines.values[0], 0, 0);
@@ -365,16 +378,25 @@ __device__ void waited_for_another(const CopyParams& p) {
 RIR_KERNEL(test_waited_for_another, CopyParams, 32, waited_for_another)
 
 // "No ordering guarantee between any two" of a group; nor across groups.
+template <bool ADDS, bool COMMITS>
 __device__ void stores_collide(const CopyParams& p) {
     RIR_SHARED_DYNAMIC(Lines, lines);
     fill(lines, 0);
     fill(lines, 1);
     if (threadIdx.x != 0) return;
-    for (int32_t line = 0; line < 2; ++line) ptx::store_box(p.maps[1], lines.values[line], 0, 0);
+    if (ADDS) {
+        ptx::add_box(p.maps[1], lines.values[0], 0, 0);
+    } else {
+        ptx::store_box(p.maps[1], lines.values[0], 0, 0);
+    }
+    if (COMMITS) ptx::store_commit();
+    ptx::store_box(p.maps[1], lines.values[1], 0, 0);
     ptx::store_commit();
     ptx::store_wait<0>();
 }
-RIR_KERNEL(test_stores_collide, CopyParams, 32, stores_collide)
+RIR_KERNEL(test_stores_collide, CopyParams, 32, stores_collide<false, false>)
+RIR_KERNEL(test_store_over_store, CopyParams, 32, stores_collide<false, true>)
+RIR_KERNEL(test_store_over_addition, CopyParams, 32, stores_collide<true, true>)
 
 __device__ void add_first(const CopyParams& p) {
     RIR_SHARED_DYNAMIC(Lines, lines);

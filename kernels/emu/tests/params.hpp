@@ -48,4 +48,5 @@ struct ProductParams {
     uint32_t of_group;    // products committed together
     uint32_t accumulate;  // whether the first product adds to what there was
     uint32_t behind;      // how many groups may be under way while the next is started, 0 or 1
+    uint32_t one_fence;   // whether there is no wgmma.fence but the first
 };

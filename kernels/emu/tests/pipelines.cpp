@@ -59,6 +59,19 @@ void rings() {
             }
         });
     }
+    const auto in_place = [] {
+        CopyTest test = lines("changed_in_place", 5, 32);
+        test.params.items = 5;
+        test.maps[1] = test.maps[0];
+        test.of_y[1] = true;
+        test.y.resize(5 * 32);
+        return test;
+    };
+    each_seed(in_place, [](const CopyTest& test) {
+        for (uint32_t i = 0; i < 5 * 32; ++i) {
+            CHECK(test.y[i] == line_of(i / 32, i % 32) + float(i % 32), "changed in place: %u: %g", i, test.y[i]);
+        }
+    });
     for (const uint32_t blocks : {2u, 4u}) {
         const uint32_t steps = 11;
         const auto make = [&] {
@@ -81,6 +94,10 @@ void rings() {
                   int(test.counters.bulk_read_bytes));
         });
     }
+    each_seed([] { return lines("taken_over", 2, 32, 2); },
+              [](const CopyTest& test) {
+                  for (uint32_t i = 0; i < 64; ++i) CHECK(test.y[i] == line_of(i / 32, i % 32), "%u: %g", i, test.y[i]);
+              });
     const auto others = [] {
         CopyTest test = lines("others_copy", 1, 32, 8);
         test.y.assign(8 * 32, -1.0f);

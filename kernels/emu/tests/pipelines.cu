@@ -122,7 +122,9 @@ __device__ void shared_ring(const CopyParams& p) {
             ptx::load_box(shared.stages[slot][block], p.maps[0], shared.full[slot], 0, int32_t(step * BLOCKS + block),
                           uint16_t((1u << BLOCKS) - 1));
         } else {
-            ptx::barrier_wait(shared.full[slot], parity);
+            // One lane waits, and tells the others.
+            if (lane == 7) ptx::barrier_wait(shared.full[slot], parity);
+            __syncwarp();
             for (unsigned line = 0; line < BLOCKS; ++line) sum += shared.stages[slot][line][lane] * float(line + 1);
             __syncwarp();
             if (lane < BLOCKS) ptx::barrier_arrive_at(shared.empty[slot], lane);
@@ -155,6 +157,35 @@ __device__ void others_copy(const CopyParams& p) {
     ptx::cluster_wait();
 }
 RIR_KERNEL_CLUSTER(test_others_copy, CopyParams, 32, 4, others_copy)
+
+// What one block has copied to itself, and its threads know by its own barrier, another block copies over.
+__device__ void taken_over(const CopyParams& p) {
+    RIR_SHARED_DYNAMIC(Ring<1>, shared);
+    const unsigned block = ptx::block_of_cluster(), t = threadIdx.x;
+    make_ring(shared, 1);
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+    if (block == 0) {
+        if (t == 0) {
+            ptx::barrier_arrive_and_expect(shared.full[0], sizeof shared.stages[0]);
+            ptx::load_box(shared.stages[0], p.maps[0], shared.full[0], 0, 0, 0);
+            ptx::barrier_wait(shared.full[0], 0);
+            ptx::barrier_arrive_and_expect(shared.full[0], sizeof shared.stages[0]);
+        }
+        __syncthreads();
+        p.y[t] = shared.stages[0][0][t];
+    }
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+    if (block == 1 && t == 0) ptx::load_box(shared.stages[0], p.maps[0], shared.full[0], 0, 1, 1);
+    if (block == 0) {
+        ptx::barrier_wait(shared.full[0], 1);
+        p.y[LINE + t] = shared.stages[0][0][t];
+    }
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+}
+RIR_KERNEL_CLUSTER(test_taken_over, CopyParams, 32, 2, taken_over)
 
 // PTX ISA, mbarrier.try_wait, example 4: all threads of a cluster arrive at the first block's barrier, which its maker
 // has told of by the cluster's barrier alone.
@@ -260,6 +291,37 @@ __device__ void dependent_launch(const TestParams& p) {
     p.y[threadIdx.x] = p.x[63 - threadIdx.x];
 }
 RIR_KERNEL(test_dependent_launch, TestParams, 64, dependent_launch)
+
+// CUDA C++ Programming Guide, "Using TMA to transfer multi-dimensional arrays": a stage comes, is changed in its place
+// and goes out, and then the next one comes.
+__device__ void changed_in_place(const CopyParams& p) {
+    RIR_SHARED_DYNAMIC(Ring<1>, shared);
+    float* values = shared.stages[0][0];
+    if (threadIdx.x == 0) {
+        ptx::barrier_init(shared.full[0], blockDim.x);
+        ptx::fence_async_shared();
+    }
+    __syncthreads();
+    for (unsigned step = 0; step < p.items; ++step) {
+        if (threadIdx.x == 0) {
+            ptx::load_box(values, p.maps[0], shared.full[0], 0, int32_t(step), 0);
+            ptx::barrier_arrive_and_expect(shared.full[0], sizeof shared.stages[0]);
+        } else {
+            ptx::barrier_arrive(shared.full[0]);
+        }
+        ptx::barrier_wait(shared.full[0], step % 2);
+        values[threadIdx.x] += float(threadIdx.x);
+        ptx::fence_async_shared();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            ptx::store_box(p.maps[1], values, 0, int32_t(step));
+            ptx::store_commit();
+            ptx::store_wait_read<0>();
+        }
+        __syncthreads();
+    }
+}
+RIR_KERNEL(test_changed_in_place, CopyParams, 32, changed_in_place)
 
 // A thread copies out what it alone has written: its fence is enough. All threads end groups and wait for them.
 struct alignas(1024) OneLine {

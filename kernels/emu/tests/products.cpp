@@ -1,7 +1,8 @@
 // wgmma by PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions": operands are put in shared memory by the
 // canonical layouts of its table, under the swizzles of its tables, and sums are found by its figures of fragments.
+#include <cstdlib>
+
 #include "copy_test.hpp"
-#include "test.hpp"
 
 namespace {
 
@@ -193,16 +194,18 @@ void groups() {
     const Layout a{false, 3, 128, 64}, b{true, 3, 96, 64};
     for (const uint32_t of_group : {1u, 2u, 3u, 4u}) {
         for (const uint32_t behind : {0u, 1u}) {
-            for (const uint32_t accumulate : {0u, 1u}) {
+            for (const uint32_t variant : {0u, 1u, 2u, 3u}) {
                 const auto make = [&] {
                     ProductTest test(name(false, true, 96), a, b, 96, 0, 0, 2);
                     test.params.of_group = of_group;
                     test.params.behind = behind;
-                    test.params.accumulate = accumulate;
+                    test.params.accumulate = variant % 2;
+                    // As long as nobody touches the sums, one fence does.
+                    test.params.one_fence = variant / 2;
                     return test;
                 };
                 each_seed(
-                    make, [](const ProductTest& test) { test.check(); }, 10);
+                    make, [](const ProductTest& test) { test.check(); }, 5);
             }
         }
     }
@@ -235,6 +238,38 @@ void operands_in_registers() {
     }
 }
 
+// Operands that cp.async brought; and sums that are the next product's operand.
+void others() {
+    const Layout layout{false, 3, 64, 64};
+    each_seed([&] { return ProductTest("multiply_copied", layout, layout, 64); },
+              [](const ProductTest& test) { test.check(); }, 20);
+    const auto chain = [] {
+        const Layout one{false, 0, 64, 16};
+        return ProductTest("multiply_chain", one, one, 64);
+    };
+    const auto first = [](uint32_t row, uint32_t column) {
+        int sum = 0;
+        for (uint32_t d = 0; d < DEPTH; ++d) sum += of_a(row, d) * of_b(d, column);
+        return sum;
+    };
+    const auto check = [&](const ProductTest& test) {
+        for (uint32_t i = 0; i < test.y.size(); ++i) {
+            const uint32_t sum = i % 32, thread = i / 32;
+            const uint32_t row = thread / 32 * 16 + thread % 32 / 4 + (sum % 4 >= 2 ? 8 : 0);
+            const uint32_t column = sum / 4 * 8 + thread % 4 * 2 + sum % 2;
+            int expected = 0;
+            for (uint32_t d = 0; d < 64; ++d) {
+                // Of bf16's 8 bits.
+                CHECK(std::abs(first(row, d)) <= 256, "inexact: %d", first(row, d));
+                expected += first(row, d) * of_b(d % DEPTH, column);
+            }
+            CHECK(test.y[i] == float(expected), "chain: row %u, column %u: %g, not %d", row, column, test.y[i],
+                  expected);
+        }
+    };
+    each_seed(chain, check, 5);
+}
+
 }  // namespace
 
 void products() {
@@ -242,4 +277,5 @@ void products() {
     parts();
     groups();
     operands_in_registers();
+    others();
 }

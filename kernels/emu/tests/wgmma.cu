@@ -19,13 +19,26 @@ __device__ __forceinline__ float* sums_of_thread(const ProductParams& p) {
     return p.y + threadIdx.x * SUMS;
 }
 
-template <ptx::Major A, ptx::Major B, unsigned N>
-__device__ void multiply(const ProductParams& p) {
-    RIR_SHARED_DYNAMIC(Operands, operands);
+// By stores, or by cp.async.
+template <bool COPIES>
+__device__ __forceinline__ void put_operands(const ProductParams& p, Operands& operands) {
     const uint4* image = static_cast<const uint4*>(p.image);
-    for (uint32_t i = threadIdx.x; i < p.image_bytes / 16; i += blockDim.x) operands.bytes[i] = image[i];
+    for (uint32_t i = threadIdx.x; i < p.image_bytes / 16; i += blockDim.x) {
+        if (COPIES) {
+            ptx::copy_async<16>(&operands.bytes[i], image + i);
+        } else {
+            operands.bytes[i] = image[i];
+        }
+    }
+    if (COPIES) ptx::copy_async_wait_all();
     ptx::fence_async_shared();
     __syncthreads();
+}
+
+template <ptx::Major A, ptx::Major B, unsigned N, bool COPIES = false>
+__device__ void multiply(const ProductParams& p) {
+    RIR_SHARED_DYNAMIC(Operands, operands);
+    put_operands<COPIES>(p, operands);
     float* out = sums_of_thread<N / 2>(p);
     float sums[N / 2];
     for (unsigned i = 0; i < N / 2; ++i) sums[i] = out[i];
@@ -43,7 +56,7 @@ __device__ void multiply(const ProductParams& p) {
         } else {
             ptx::warpgroup_wait<0>();
         }
-        ptx::warpgroup_fence();
+        if (!p.one_fence) ptx::warpgroup_fence();
     }
     ptx::warpgroup_wait<0>();
     ptx::warpgroup_keep(sums);
@@ -59,6 +72,7 @@ ORDERS(64)
 ORDERS(96)
 ORDERS(192)
 ORDERS(256)
+RIR_KERNEL(test_multiply_copied, ProductParams, 128, multiply<ptx::Major::Depth, ptx::Major::Depth, 64, true>)
 #if !defined(__CUDACC__)
 // No kernel has use for their operands in asm.
 ORDERS(8)
@@ -70,16 +84,13 @@ template <ptx::Major B, unsigned N>
 __device__ void multiply_registers(const ProductParams& p) {
     RIR_SHARED_DYNAMIC(Operands, operands);
     constexpr unsigned MOST = 4;
-    const uint4* image = static_cast<const uint4*>(p.image);
-    for (uint32_t i = threadIdx.x; i < p.image_bytes / 16; i += blockDim.x) operands.bytes[i] = image[i];
     uint32_t a[MOST][4];
     for (unsigned product = 0; product < MOST; ++product) {
         for (unsigned i = 0; i < 4; ++i) {
             a[product][i] = product < p.products ? p.fragments[(product * blockDim.x + threadIdx.x) * 4 + i] : 0;
         }
     }
-    ptx::fence_async_shared();
-    __syncthreads();
+    put_operands<false>(p, operands);
     float* out = sums_of_thread<N / 2>(p);
     float sums[N / 2];
     for (unsigned i = 0; i < N / 2; ++i) sums[i] = out[i];
@@ -99,3 +110,34 @@ __device__ void multiply_registers(const ProductParams& p) {
 }
 RIR_KERNEL(test_multiply_rk_96, ProductParams, 128, multiply_registers<ptx::Major::Depth, 96>)
 RIR_KERNEL(test_multiply_rm_192, ProductParams, 128, multiply_registers<ptx::Major::Across, 192>)
+
+// The sums of a product, rounded, are operand A of the next without an exchange, as in attention: a thread's sums 8 k
+// to 8 k + 7 are elements of depths 16 k on.
+__device__ void multiply_chain(const ProductParams& p) {
+    RIR_SHARED_DYNAMIC(Operands, operands);
+    put_operands<false>(p, operands);
+    float first[32], sums[32];
+    const uint64_t b = descriptor_of(operands, p.b, 0, p.swizzle);
+    ptx::warpgroup_fence();
+    ptx::multiply_warpgroup<ptx::Major::Depth, ptx::Major::Depth>(first, descriptor_of(operands, p.a, 0, p.swizzle), b,
+                                                                  false);
+    ptx::warpgroup_commit();
+    ptx::warpgroup_wait<0>();
+    ptx::warpgroup_keep(first);
+    uint32_t a[4][4];
+    for (unsigned i = 0; i < 32; i += 2) {
+        const uint32_t low = __float_as_uint(first[i]) >> 16, high = __float_as_uint(first[i + 1]) & 0xffff0000u;
+        a[i / 8][i / 2 % 4] = high | low;
+    }
+    // B is the first's again for each 16 of the depths.
+    ptx::warpgroup_fence();
+#pragma unroll
+    for (unsigned k = 0; k < 4; ++k) {
+        ptx::multiply_warpgroup_registers<ptx::Major::Depth>(sums, a[k], b, k > 0);
+    }
+    ptx::warpgroup_commit();
+    ptx::warpgroup_wait<0>();
+    ptx::warpgroup_keep(sums);
+    for (unsigned i = 0; i < 32; ++i) sums_of_thread<32>(p)[i] = sums[i];
+}
+RIR_KERNEL(test_multiply_chain, ProductParams, 128, multiply_chain)

@@ -258,6 +258,24 @@ __device__ void operand_overwritten(const CopyParams& p) {
 }
 RIR_KERNEL(test_operand_overwritten, CopyParams, 128, operand_overwritten)
 
+// The first of two groups is waited for: its operands may be written anew, those of the second not.
+__device__ void later_operand_overwritten(const CopyParams& p) {
+    RIR_SHARED_DYNAMIC(Pair, pair);
+    ready(pair);
+    float sums[16];
+    ptx::warpgroup_fence();
+    for (uint32_t i = 0; i < 2; ++i) {
+        multiply(sums, pair, i, i > 0);
+        ptx::warpgroup_commit();
+    }
+    ptx::warpgroup_wait<1>();
+    if (threadIdx.x == 9) pair.b[0][0] = make_uint4(0, 0, 0, 0);
+    if (threadIdx.x == 9) pair.b[1][0] = make_uint4(0, 0, 0, 0);
+    ptx::warpgroup_wait<0>();
+    put(p, sums);
+}
+RIR_KERNEL(test_later_operand_overwritten, CopyParams, 128, later_operand_overwritten)
+
 // -- Descriptors. --
 
 template <int WHAT>

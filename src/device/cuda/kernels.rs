@@ -30,6 +30,8 @@ pub enum Kernels {
     WgmmaCluster,
     /// Further, a tile of pixels that is copied once for all taps.
     WgmmaHalo,
+    /// Further, or of those before where pixels do not suit, a tile that goes out by bulk copies.
+    WgmmaStore,
 }
 
 /// What a card has that its kernels may use.
@@ -43,7 +45,7 @@ pub enum Generation {
 }
 
 /// Every form with its name, the simplest first.
-const FORMS: [(Kernels, &str); 9] = [
+const FORMS: [(Kernels, &str); 10] = [
     (Kernels::Auto, "auto"),
     (Kernels::Naive, "naive"),
     (Kernels::Tiled, "tiled"),
@@ -53,6 +55,7 @@ const FORMS: [(Kernels, &str); 9] = [
     (Kernels::WgmmaPersistent, "wgmma-persistent"),
     (Kernels::WgmmaCluster, "wgmma-cluster"),
     (Kernels::WgmmaHalo, "wgmma-halo"),
+    (Kernels::WgmmaStore, "wgmma-store"),
 ];
 
 const fn names() -> [&'static str; FORMS.len()] {
@@ -106,7 +109,7 @@ pub fn all_forms(op: &Op, dtype: DType, generation: Generation) -> Vec<Kernels> 
             Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_),
             DType::Bf16,
             Generation::Hopper,
-        ) => Kernels::WgmmaHalo,
+        ) => Kernels::WgmmaStore,
         (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), DType::Bf16, _) => Kernels::Mma,
         (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), ..) => Kernels::Tiled,
         _ => Kernels::Naive,

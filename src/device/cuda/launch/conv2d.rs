@@ -396,7 +396,7 @@ fn forward(site: &Site<'_>, op: &Conv2d, branch: usize) -> Vec<Launch> {
         relu: u32::from(matches!(op.epilogue, Epilogue::ScaleShift { relu: true, .. })),
         padding: 0,
     };
-    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), w);
+    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), w, z);
     let mut launches = vec![shaped.over(pixels, [1, 1], &params, maps)];
     if let Some(part_rows) = in_tiles {
         let stats = site.output(first + 1);
@@ -446,7 +446,7 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
     };
     let convolutions: Vec<[View; 2]> =
         (0..op.conv.branches()).map(|b| [2 * b, 2 * b + 1].map(|i| site.input(i))).collect();
-    let maps = |tile: wgmma::Tile| tile.data_grad_maps(&extents, &convolutions);
+    let maps = |tile: wgmma::Tile| tile.data_grad_maps(&extents, &convolutions, site.output(0));
     let mut launches = vec![shaped.over(rows, [1, classes * classes], &params, maps)];
     if tiled && !branches.is_empty() {
         let parts = classes * classes * cut.parts(rows);

@@ -4,13 +4,15 @@
 //! As of every form, a tile and the order of every sum follow from the shapes alone; of the card only the number of
 //! blocks does that take tiles in turns.
 
+use std::array::from_fn;
+
 use bytemuck::NoUninit;
 
 use super::conv2d::{Extents, TILE_ROWS, fewest_read};
 use super::tensor_map::{MapBytes, Swizzle, TensorMap};
 use super::{Launch, View};
 use crate::device::cuda::Kernels;
-use crate::ops::Op;
+use crate::ops::{Addend, Conv2dDataGrad, Epilogue, GradEpilogue, Op};
 
 /// Widths of tiles for which each product has a kernel, the widest first.
 pub const COLUMNS: [u32; 4] = [192, 128, 96, 64];
@@ -30,6 +32,9 @@ pub const WEIGHT_GRAD_DEPTH: u32 = 64;
 const CLUSTER: u32 = 2;
 /// Residue classes of a data gradient at most are 4: MOST_CLASSES of `wgmma_params.cuh`.
 const MOST_STRIDE: u32 = 2;
+const MOST_CLASSES: usize = (MOST_STRIDE * MOST_STRIDE) as usize;
+/// Tensor maps of `TransposedMaps`: dz as each class sees it, and w.
+const TRANSPOSED_MAPS: usize = MOST_CLASSES + 1;
 /// Lines of a patch with its halo, beyond the tile's rows: MOST_LINES of `wgmma_halo.cuh`.
 const MOST_HALO_LINES: u32 = 64;
 const HALO_TAPS: u32 = 3;
@@ -49,8 +54,10 @@ pub struct Tile {
     form: Kernels,
     /// Columns.
     pub columns: u32,
-    /// Channels of a line of the operand that lies behind the rows.
+    /// Channels of a line of the rows.
     span: u32,
+    /// The rows as patches of images, which hold what all taps below each other read.
+    patch: Option<Patch>,
 }
 
 impl Tile {
@@ -59,13 +66,21 @@ impl Tile {
     /// # Panics
     /// If the form does not suit the shapes.
     pub fn new(form: Kernels, op: &Op, extents: &Extents, columns: u32) -> Self {
-        let (span, _) = span(form, depth_channels(op, extents)).expect("the form suits the shapes");
-        Self { form, columns, span }
+        let [_, height, width, _] = extents.x;
+        let halo = match form {
+            Kernels::WgmmaHalo => true,
+            Kernels::WgmmaStore => suits(Kernels::WgmmaHalo, op, extents),
+            _ => false,
+        };
+        let patch = if halo { Patch::of(height, width) } else { None };
+        let (span, _) = span(halo, depth_channels(op, extents)).expect("the form suits the shapes");
+        Self { form, columns, span, patch }
     }
     /// What the kernel's name says of the tile.
     pub fn suffix(self) -> String {
-        let narrow = self.span == 32 && self.form != Kernels::WgmmaHalo;
-        format!("_{}{}", self.columns, if narrow { "_span32" } else { "" })
+        let halo = self.form == Kernels::WgmmaStore && self.patch.is_some();
+        let narrow = self.span == 32 && self.patch.is_none();
+        format!("{}_{}{}", if halo { "_halo" } else { "" }, self.columns, if narrow { "_span32" } else { "" })
     }
     /// Blocks that share their columns, one tile below the other.
     fn sharers(self) -> u32 {
@@ -123,44 +138,52 @@ impl Tile {
         launch.over([blocks, 1, 1], [2 * GROUP_THREADS + copying, 1, 1])
     }
 
-    /// `WgmmaForwardParams`: x, w.
-    pub fn forward_maps(self, extents: &Extents, x: View, w: View) -> Vec<Option<TensorMap>> {
-        let [k, r, s] = extents.w;
-        let source = match self.form {
-            Kernels::WgmmaHalo => self.patches(x, extents.x),
-            _ => self.pixels(x, extents.x, Corners::forward(extents), TILE_ROWS, extents.stride),
-        };
+    /// `WgmmaForwardParams`: x, w; behind those of the way out, where copies store z.
+    pub fn forward_maps(self, extents: &Extents, x: View, w: View, z: View) -> Vec<Option<TensorMap>> {
+        let ([n, ..], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
+        let mut maps = self.out_maps(extents, (x, extents.x), (z, [n * p * q, k]));
+        maps.push(Some(match self.patch {
+            Some(patch) => self.patches(patch, x, extents.x),
+            None => self.pixels(x, extents.x, Corners::forward(extents), TILE_ROWS, extents.stride),
+        }));
         let depth = r * s * extents.x[3];
         let filters =
             TensorMap::tiled(w, &[depth, k].map(u64::from), &[self.span, self.columns / self.sharers()]);
-        vec![Some(source), Some(filters.swizzled(self.swizzle()))]
+        maps.push(Some(filters.swizzled(self.swizzle())));
+        maps
     }
 
     /// `WgmmaDataGradParams`: of each of at most two convolutions, the layer's and a projection's, dz as each residue class
-    /// sees it, and w.
-    pub fn data_grad_maps(self, extents: &Extents, convolutions: &[[View; 2]]) -> Vec<Option<TensorMap>> {
-        const TRANSPOSED_MAPS: usize = (MOST_STRIDE * MOST_STRIDE + 1) as usize;
-        let mut maps: Vec<_> =
-            convolutions.iter().flat_map(|of| self.transposed_maps(extents, *of)).collect();
-        maps.resize(2 * TRANSPOSED_MAPS, None);
+    /// sees it, and w; behind those of the way out, where copies store dx.
+    pub fn data_grad_maps(
+        self,
+        extents: &Extents,
+        convolutions: &[[View; 2]],
+        dx: View,
+    ) -> Vec<Option<TensorMap>> {
+        let ([n, height, width, c], [p, q]) = (extents.x, extents.z);
+        let [dz, _] = convolutions[0];
+        let mut maps = self.out_maps(extents, (dz, [n, p, q, extents.w[0]]), (dx, [n * height * width, c]));
+        let of_out = maps.len();
+        maps.extend(convolutions.iter().flat_map(|of| self.transposed_maps(extents, *of)));
+        maps.resize(of_out + 2 * TRANSPOSED_MAPS, None);
         maps
     }
     /// `TransposedMaps`.
-    fn transposed_maps(self, extents: &Extents, [dz, w]: [View; 2]) -> Vec<Option<TensorMap>> {
+    fn transposed_maps(self, extents: &Extents, [dz, w]: [View; 2]) -> [Option<TensorMap>; TRANSPOSED_MAPS] {
         let ([n, .., c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
         let shape = [n, p, q, k];
-        let of_class = |class| match self.form {
-            Kernels::WgmmaHalo => (class == 0).then(|| self.patches(dz, shape)),
-            _ => Class::of(extents, class)
+        let of_class = |class| match self.patch {
+            Some(patch) => (class == 0).then(|| self.patches(patch, dz, shape)),
+            None => Class::of(extents, class)
                 .filter(|class| class.taps > 0)
                 .map(|class| self.pixels(dz, shape, class.corners, TILE_ROWS, 1)),
         };
-        let mut maps: Vec<_> = (0..MOST_STRIDE * MOST_STRIDE).map(of_class).collect();
         let across = self.across();
         let filters =
             TensorMap::tiled(w, &[c, r * s, k].map(u64::from), &[across, 1, self.span / self.sharers()]);
-        maps.push(Some(filters.swizzled(swizzle_of(across))));
-        maps
+        let filters = filters.swizzled(swizzle_of(across));
+        from_fn(|i| if i < MOST_CLASSES { of_class(i as u32) } else { Some(filters.clone()) })
     }
 
     /// `WgmmaWeightGradParams`: x, dz.
@@ -178,9 +201,27 @@ impl Tile {
         let Corners { lower, upper } = corners;
         TensorMap::im2col(view, shape, lower, upper, self.span, pixels, stride).swizzled(self.swizzle())
     }
+    /// `WgmmaStoreParams`: the images that E copies from, if it does, and the result, a matrix; none of the other forms.
+    fn out_maps(
+        self,
+        extents: &Extents,
+        (source, shape): (View, [u32; 4]),
+        (result, [rows, columns]): (View, [u32; 2]),
+    ) -> Vec<Option<TensorMap>> {
+        if self.form != Kernels::WgmmaStore {
+            return vec![];
+        }
+        let (across, part_rows) = (self.across(), self.part_rows());
+        let identity = || {
+            // Of every stride-th pixel of every stride-th line, as E's outputs are.
+            TensorMap::im2col(source, shape, [0; 2], [0; 2], across, part_rows, extents.stride)
+        };
+        let result = TensorMap::tiled(result, &[columns, rows].map(u64::from), &[across, part_rows]);
+        let identity = (extents.identity > 0).then(identity);
+        [identity, Some(result)].map(|map| map.map(|map| map.swizzled(swizzle_of(across)))).into()
+    }
     /// The pixels of a tile, with a row above and one below.
-    fn patches(self, view: View, [n, h, w, c]: [u32; 4]) -> TensorMap {
-        let patch = Patch::of(h, w).expect("the form suits the shapes");
+    fn patches(self, patch: Patch, view: View, [n, h, w, c]: [u32; 4]) -> TensorMap {
         let extents = [self.span, w, patch.rows + HALO_TAPS - 1, patch.images];
         TensorMap::tiled(view, &[c, w, h, n].map(u64::from), &extents).swizzled(self.swizzle())
     }
@@ -222,8 +263,8 @@ fn depth_channels(op: &Op, extents: &Extents) -> u32 {
 }
 
 /// The span for so many channels, and how many of it a stage holds.
-fn span(form: Kernels, channels: u32) -> Option<(u32, u32)> {
-    let spans = if form == Kernels::WgmmaHalo { &SPANS[1..] } else { &SPANS[..] };
+fn span(halo: bool, channels: u32) -> Option<(u32, u32)> {
+    let spans = if halo { &SPANS[1..] } else { &SPANS[..] };
     spans.iter().find(|(span, _)| channels.is_multiple_of(*span)).copied()
 }
 
@@ -303,26 +344,36 @@ impl Patch {
 /// Whether there is a kernel of this form for a convolution's product of these extents.
 pub fn suits(form: Kernels, op: &Op, extents: &Extents) -> bool {
     let ([_, h, width, c], [k, r, s]) = (extents.x, extents.w);
-    let Some((span, spans)) = span(form, depth_channels(op, extents)) else { return false };
+    let halo = form == Kernels::WgmmaHalo;
+    let Some((span, spans)) = span(halo, depth_channels(op, extents)) else { return false };
     if ![c, k].iter().all(|channels| channels.is_multiple_of(CHUNK)) {
         return false;
     }
     // A stage is full, and the eight channels that a thread stores are all of E or none.
     let full = |taps: u32, channels: u32| (taps * (channels / span)).is_multiple_of(spans);
     let by_eight = extents.identity.is_multiple_of(CHUNK);
-    let halo = form != Kernels::WgmmaHalo
+    let patches = !halo
         || (r, s, extents.stride, extents.pad) == (HALO_TAPS, HALO_TAPS, 1, 1)
             && Patch::of(h, width).is_some();
+    // Copies store what is rounded and nothing else, as a matrix.
+    let stores = form != Kernels::WgmmaStore
+        || match op {
+            Op::Conv2d(conv) => matches!(conv.epilogue, Epilogue::None | Epilogue::Statistics),
+            Op::Conv2dDataGrad(Conv2dDataGrad { addend, epilogue, .. }) => {
+                (*addend, *epilogue, extents.stride) == (Addend::None, GradEpilogue::None, 1)
+            }
+            _ => false,
+        };
     let pixels = extents.stride <= MOST_STEP && Corners::forward(extents).fit();
     match op {
-        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && halo,
+        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && patches && stores,
         Op::Conv2dDataGrad(_) => {
             let mut classes =
                 (0..extents.stride * extents.stride).filter_map(|class| Class::of(extents, class));
             let fit = |class: Class| class.taps == 0 || full(class.taps, k) && class.corners.fit();
-            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && halo
+            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && patches && stores
         }
-        Op::Conv2dWeightGrad(_) => pixels && form != Kernels::WgmmaHalo,
+        Op::Conv2dWeightGrad(_) => pixels && !halo && stores,
         _ => false,
     }
 }
@@ -334,6 +385,7 @@ mod tests {
     use crate::graph::Shape;
     use crate::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad};
 
+    /// Each takes no more than the one before.
     const FORMS: [Kernels; 5] = [
         Kernels::Wgmma,
         Kernels::WgmmaWs,
@@ -377,6 +429,26 @@ mod tests {
         assert_eq!(suiting([500, 32, 32, 96], 192, 1, 2), [cluster; 3]);
         // The stem.
         assert_eq!(suiting([500, 32, 32, 3], 96, 3, 1), [None, None, None]);
+    }
+
+    #[test]
+    fn copies_store_what_is_only_rounded() {
+        let (x, w) = (Shape::from([2, 7, 5, 64]), Shape::from([64, 3, 3, 64]));
+        let takes = |op: Op| suits(Kernels::WgmmaStore, &op, &Extents::new(&op, &x, &w));
+        let conv = Conv2d::same(3, 1);
+        assert!(takes(conv.into()));
+        assert!(takes(Conv2d { epilogue: Epilogue::Statistics, identity: 32, ..conv }.into()));
+        assert!(takes(Conv2d::same(3, 2).into()));
+        assert!(!takes(Conv2d { identity: 12, ..conv }.into()));
+        let scaled = Epilogue::ScaleShift { outer: false, relu: false };
+        assert!(!takes(Conv2d { epilogue: scaled, ..conv }.into()));
+
+        let data = Conv2dDataGrad::new(conv, x.clone());
+        assert!(takes(data.clone().into()));
+        assert!(!takes(Conv2dDataGrad { addend: Addend::Tensor, ..data.clone() }.into()));
+        assert!(!takes(Conv2dDataGrad { epilogue: GradEpilogue::Relu { projected: false }, ..data }.into()));
+        assert!(!takes(Conv2dDataGrad::new(Conv2d::same(3, 2), x.clone()).into()));
+        assert!(!takes(Conv2dWeightGrad { conv, filter: w.clone() }.into()));
     }
 
     #[test]
@@ -441,6 +513,9 @@ mod tests {
         assert_eq!(tile(Kernels::WgmmaCluster, 96).parts(900), 8);
         assert_eq!(tile(Kernels::WgmmaCluster, 192).suffix(), "_192_span32");
         assert_eq!(tile(Kernels::WgmmaHalo, 96).suffix(), "_96");
+        assert_eq!(tile(Kernels::WgmmaStore, 96).suffix(), "_halo_96");
+        let [(op, odd), ..] = products([8, 7, 5, 96], 96, 3, 1);
+        assert_eq!(Tile::new(Kernels::WgmmaStore, &op, &odd, 64).suffix(), "_64_span32");
     }
 
     #[test]
@@ -450,7 +525,7 @@ mod tests {
         let (x, w) = (view(2 * 3 * 256 * 96), view(2 * 96 * 9 * 96));
         let launch = |form, multiprocessors| {
             let tile = Tile::new(form, &op, &extents, 96);
-            let maps = tile.forward_maps(&extents, x, w);
+            let maps = tile.forward_maps(&extents, x, w, x);
             let launch = tile.over(Launch::new("k"), [768, 96], 1, multiprocessors, maps, &none);
             (launch.grid[0], launch.block[0])
         };
@@ -464,8 +539,8 @@ mod tests {
         assert_eq!(launch(Kernels::WgmmaHalo, 0), (2, 384));
 
         let tile = Tile::new(Kernels::WgmmaHalo, &data_op, &data, 96);
-        let launch =
-            tile.over(Launch::new("k"), [768, 96], 1, 4, tile.data_grad_maps(&data, &[[x, w]]), &none);
+        let maps = tile.data_grad_maps(&data, &[[x, w]], x);
+        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, maps, &none);
         let offsets: Vec<usize> = launch.maps.iter().map(|(offset, _)| *offset).collect();
         assert_eq!((launch.params.len(), offsets), (11 * 128, vec![0, 4 * 128]));
         let tile = Tile::new(Kernels::WgmmaCluster, &weight_op, &weight, 192);
