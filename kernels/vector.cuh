@@ -5,8 +5,8 @@
 #pragma once
 
 #include "layout.cuh"
-#include "ptx.cuh"
 #include "pass_index.cuh"
+#include "ptx.cuh"
 
 constexpr uint32_t EIGHT = 8;
 

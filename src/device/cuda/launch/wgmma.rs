@@ -4,6 +4,8 @@
 //! As of every form, a tile and the order of every sum follow from the shapes alone; of the card only the number of
 //! blocks does that take tiles in turns.
 
+use std::array::from_fn;
+
 use bytemuck::NoUninit;
 
 use super::conv2d::{Extents, TILE_ROWS, fewest_read};
@@ -35,6 +37,9 @@ const PATCH_CHANNELS: u32 = 96;
 const CLUSTER: u32 = 2;
 /// Residue classes of a data gradient at most are 4: MOST_CLASSES of `wgmma_params.cuh`.
 const MOST_STRIDE: u32 = 2;
+const MOST_CLASSES: usize = (MOST_STRIDE * MOST_STRIDE) as usize;
+/// Tensor maps of `TransposedMaps`: dz as each class sees it, and w.
+const TRANSPOSED_MAPS: usize = MOST_CLASSES + 1;
 /// Lines of a patch with its halo, beyond the tile's rows: MOST_LINES of `wgmma_halo.cuh`.
 const MOST_HALO_LINES: u32 = 64;
 const HALO_TAPS: u32 = 3;
@@ -241,17 +246,16 @@ impl Tile {
         convolutions: &[[View; 2]],
         dx: View,
     ) -> Vec<Option<TensorMap>> {
-        const TRANSPOSED_MAPS: usize = (MOST_STRIDE * MOST_STRIDE + 1) as usize;
-        let ([n, height, width, c], [k, ..], [p, q]) = (extents.x, extents.w, extents.z);
-        let identity = (convolutions[0][0], [n, p, q, k]);
-        let mut maps = self.out_maps(extents, identity, (dx, [n * height * width, c]));
-        let all = maps.len() + 2 * TRANSPOSED_MAPS;
+        let ([n, height, width, c], [p, q]) = (extents.x, extents.z);
+        let [dz, _] = convolutions[0];
+        let mut maps = self.out_maps(extents, (dz, [n, p, q, extents.w[0]]), (dx, [n * height * width, c]));
+        let of_out = maps.len();
         maps.extend(convolutions.iter().flat_map(|of| self.transposed_maps(extents, *of)));
-        maps.resize(all, None);
+        maps.resize(of_out + 2 * TRANSPOSED_MAPS, None);
         maps
     }
     /// `TransposedMaps`.
-    fn transposed_maps(self, extents: &Extents, [dz, w]: [View; 2]) -> Vec<Option<TensorMap>> {
+    fn transposed_maps(self, extents: &Extents, [dz, w]: [View; 2]) -> [Option<TensorMap>; TRANSPOSED_MAPS] {
         let ([n, .., c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
         let shape = [n, p, q, k];
         let of_class = |class| match self.patch {
@@ -260,12 +264,11 @@ impl Tile {
                 .filter(|class| class.taps > 0)
                 .map(|class| self.pixels(dz, shape, class.corners, TILE_ROWS, 1)),
         };
-        let mut maps: Vec<_> = (0..MOST_STRIDE * MOST_STRIDE).map(of_class).collect();
         let across = self.across();
         let filters =
             TensorMap::tiled(w, &[c, r * s, k].map(u64::from), &[across, 1, self.span / self.sharers()]);
-        maps.push(Some(filters.swizzled(swizzle_of(across))));
-        maps
+        let filters = filters.swizzled(swizzle_of(across));
+        from_fn(|i| if i < MOST_CLASSES { of_class(i as u32) } else { Some(filters.clone()) })
     }
 
     /// `WgmmaWeightGradParams`: x, dz.
