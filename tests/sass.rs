@@ -159,7 +159,7 @@ fn innermost_around<'a>(opcode: &str, code: &'a [Instruction]) -> &'a [Instructi
     let loops = (first..code.len()).filter_map(|end| {
         let to = code[end].next().0?;
         let begin = code.iter().position(|c| c.address == to)?;
-        (begin <= first).then_some(&code[begin..=end])
+        (begin <= first).then(|| &code[begin..=end])
     });
     loops.min_by_key(|code| code.len()).unwrap_or(&[])
 }
