@@ -88,11 +88,20 @@ __device__ __forceinline__ void store_pass(const DataGradParams& p, const Source
                                            DataGradStaging<Tile>& shared, uint32_t first_pixel, uint32_t count,
                                            uint32_t first_channel, uint32_t column, ReluSums& relu_sums) {
     Staging<Tile>& staging = shared.way_out;
-    const float* const means[MOST_BRANCHES] = {&shared.means[0][column], &shared.means[1][column]};
+    Eight means[MOST_BRANCHES];
+#pragma unroll
+    for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
+        if (p.z[b] != nullptr) {
+            read_eight(&shared.means[b][column], means[b]);
+        }
+    }
+    const uint32_t c = first_channel + column;
     for (uint32_t row = staging.row_lane(); row < count; row += Staging<Tile>::ROW_LANES) {
+        const DataGradPixel pixel(source.target(first_pixel + row), p.e);
+        const DataGradOperands operands = load_data_grad<false>(p, pixel, c);
         Eight sums;
         read_eight(staging.at(row), sums);
-        store_data_grad<false>(p, source.target(first_pixel + row), first_channel + column, means, sums, relu_sums);
+        store_data_grad<false>(p, pixel, c, operands, means, sums, relu_sums);
     }
 }
 

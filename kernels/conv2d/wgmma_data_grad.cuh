@@ -12,6 +12,14 @@
 
 namespace conv2d {
 
+// What a warp group needs of shared memory to go out.
+template <uint32_t PLACES_ = 2>
+struct DataGradOut {
+    static constexpr uint32_t PLACES = PLACES_;
+    float sums[PLACES][WGMMA_ROWS][PART];        // taken in turns
+    float of_warps[1 + MOST_BRANCHES][4][PART];  // of the quantities' partial sums
+};
+
 template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS = 1>
 struct WgmmaDataGrad {
     using Params = WgmmaDataGradParams;
@@ -21,7 +29,7 @@ struct WgmmaDataGrad {
     using Rows = WgmmaOperand<Chunks::AlongDepth, GROUPS * BLOCKS * WGMMA_ROWS, DEPTH, SPAN>;
     using Columns = WgmmaOperand<Chunks::AcrossDepth, COLUMNS, DEPTH, ACROSS>;
     using Tile = WgmmaTile<GROUPS, BLOCKS, Rows, Columns>;
-    using Out = WayOut<COLUMNS, 1 + MOST_BRANCHES>;
+    using Out = DataGradOut<>;
 
     const Params& p;
     uint32_t channel_tiles;
@@ -129,62 +137,84 @@ template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uin
 template <typename WayOut>
 __device__ __forceinline__ void WgmmaDataGrad<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(
     const Work& work, uint32_t group, const typename Tile::Sums& sums, WayOut& out) const {
-    constexpr uint32_t PARTS = COLUMNS / PART, QUANTITIES = 1 + MOST_BRANCHES;
     const DataGradParams& conv = p.conv;
     const uint32_t channels = conv.e.c;
     const GroupPlace<Tile> place(work.first_row + group * Tile::GROUP_ROWS, work.rows, work.first_column);
-    const Source<bf16> of_class = source(work.residue_class);
-    float of_parts[QUANTITIES][PARTS];
+    // The thread's rows: a pixel of dx each, and, in the first class, which E joins, the pixel of dz of the same
+    // number.
+    uint32_t pixels[BLOCKS][PART_ROUNDS];
+#pragma unroll
+    for (uint32_t i = 0; i < BLOCKS; ++i) {
+#pragma unroll
+        for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
+            const uint32_t row = group_row(place.thread, i, round), index = place.first_row + row;
+            pixels[i][round] = index;
+            if (conv.e.stride != 1 && row < place.count) {
+                pixels[i][round] = pack_pixel(source(work.residue_class).target(index), conv.e.h, conv.e.w);
+            }
+        }
+    }
     // Whoever still reads what the group left of its last tile is waited for.
     place.sync();
-#pragma unroll
-    for (uint32_t part = 0; part < PARTS; ++part) {
-        const uint32_t c = place.first_column + part * PART + part_column(place.thread);
-        const float* means[MOST_BRANCHES];
+    // Not unrolled: the code would not fit where instructions are kept.
+#pragma unroll 1
+    for (uint32_t part = 0; part < COLUMNS / PART; ++part) {
+        const uint32_t first_channel = place.first_column + part * PART;
+        const uint32_t c = first_channel + part_column(place.thread);
+        Eight means[MOST_BRANCHES];
 #pragma unroll
         for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
-            means[b] = conv.stats[b] != nullptr ? conv.stats[b] + c : nullptr;
+            if (conv.z[b] != nullptr && c < channels) {
+                ::load_eight(conv.stats[b] + c, means[b]);
+            }
         }
         ReluSums relu_sums = {};
-        // Where rows lie is found anew for each part, rather than kept for all of them.
-        uint32_t first_row = place.first_row;
-        ptx::keep(first_row);
 #pragma unroll
         for (uint32_t i = 0; i < BLOCKS; ++i) {
+            const auto pixel = [&](uint32_t round) -> DataGradPixel {
+                const uint32_t index = place.first_row + group_row(place.thread, i, round);
+                return {pixels[i][round], index, work.residue_class == 0};
+            };
+            const auto has = [&](uint32_t round) {
+                return group_row(place.thread, i, round) < place.count && c < channels;
+            };
+            DataGradOperands operands[PART_ROUNDS];
+#pragma unroll
+            for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
+                if (has(round)) {
+                    operands[round] = load_data_grad<true>(conv, pixel(round), c);
+                }
+            }
             const auto& staged = stage_part(out, place, sums, part, i);
 #pragma unroll
             for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
-                const uint32_t row = group_row(place.thread, i, round);
-                if (row < place.count && c < channels) {
+                if (has(round)) {
                     Eight dx;
                     read_part(staged, place.thread, round, dx);
-                    store_data_grad<true>(conv, of_class.target(first_row + row), c, means, dx, relu_sums);
+                    store_data_grad<true>(conv, pixel(round), c, operands[round], means, dx, relu_sums);
                 }
             }
         }
-#pragma unroll
-        for (uint32_t quantity = 0; quantity < QUANTITIES; ++quantity) {
-            add_lanes(relu_sums.of[quantity], place.thread % WARP);
-            of_parts[quantity][part] = relu_sums.of[quantity][0];
+        if (conv.relu == nullptr) {
+            continue;
         }
-    }
-    if (conv.relu == nullptr) {
-        return;
-    }
-    // [parts, 1 + branches, C], a part for each warp group's rows.
-    float* partials = conv.partials + uint64_t(work.part + group) * (1 + branches(conv)) * channels;
-    place.sync();
 #pragma unroll
-    for (uint32_t quantity = 0; quantity < QUANTITIES; ++quantity) {
-        store_lanes(out.of_warps[quantity], place.thread, of_parts[quantity]);
-    }
-    place.sync();
-    for (uint32_t column = place.thread; column < COLUMNS; column += GROUP_THREADS) {
-        const uint32_t c = place.first_column + column;
-        for (uint32_t quantity = 0; quantity <= branches(conv) && c < channels; ++quantity) {
-            partials[quantity * channels + c] = add_warps(out.of_warps[quantity], column);
+        for (uint32_t quantity = 0; quantity <= MOST_BRANCHES; ++quantity) {
+            if (quantity <= branches(conv)) {
+                Eight& of_lane = relu_sums.of[quantity];
+                add_lanes(of_lane, place.thread % WARP);
+                out.of_warps[quantity][place.warp()][summed_column(place.thread % WARP)] = of_lane[0];
+            }
+        }
+        place.sync();
+        // [parts, 1 + branches, C], a part for each warp group's rows.
+        const uint32_t quantity = place.warp(), column = place.thread % WARP;
+        if (quantity <= branches(conv) && first_channel + column < channels) {
+            const uint64_t row = uint64_t(work.part + group) * (1 + branches(conv)) + quantity;
+            conv.partials[row * channels + first_channel + column] = add_warps(out.of_warps[quantity], column);
         }
     }
 }
+static_assert(PART == WARP && MOST_BRANCHES < GROUP_THREADS / WARP, "a warp a quantity, a lane a column");
 
 }  // namespace conv2d

@@ -74,8 +74,8 @@ __device__ __forceinline__ void wgmma_resident(const typename Product::Params& p
 }
 
 template <uint32_t COLUMNS>
-using ResidentForward = Resident<HaloForward<COLUMNS, 1, 2, 1>, WayOut<COLUMNS, 1, 1>>;
+using ResidentForward = Resident<HaloForward<COLUMNS, 1, 2, 1>, ForwardOut<COLUMNS, 1>>;
 template <uint32_t COLUMNS>
-using ResidentDataGrad = Resident<HaloDataGrad<COLUMNS, 1, 2, 1>, WayOut<COLUMNS, 1 + MOST_BRANCHES, 1>>;
+using ResidentDataGrad = Resident<HaloDataGrad<COLUMNS, 1, 2, 1>, DataGradOut<1>>;
 
 }  // namespace conv2d
