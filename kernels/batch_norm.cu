@@ -48,17 +48,18 @@ struct ScaleShiftParams {
     void* y;            // [rows, channels]
     uint64_t rows;
     uint32_t channels;
-    uint32_t padding;
+    uint32_t descending;
 };
 
 // y = a * z + b
 template <typename T, uint32_t WIDTH>
 __device__ void scale_shift(const ScaleShiftParams& p) {
-    const Pass pass = pass_over<WIDTH>(p.channels);
-    const Vector<WIDTH> a = load_vector<WIDTH>(p.pair + pass.channel);
-    const Vector<WIDTH> b = load_vector<WIDTH>(p.pair + p.channels + pass.channel);
-    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
-        const uint64_t i = row * p.channels + pass.channel;
+    Pass pass = pass_over<WIDTH>(p.rows, p.channels, p.descending);
+    const uint32_t channel = pass.vector * WIDTH;
+    const Vector<WIDTH> a = load_vector<WIDTH>(p.pair + channel);
+    const Vector<WIDTH> b = load_vector<WIDTH>(p.pair + p.channels + channel);
+    for (; pass.left > 0; pass.advance()) {
+        const uint64_t i = uint64_t(pass.row) * p.channels + channel;
         Vector<WIDTH> z = load_vector<WIDTH>(static_cast<const T*>(p.z) + i);
 #pragma unroll
         for (uint32_t k = 0; k < WIDTH; ++k) {
@@ -79,14 +80,17 @@ struct BatchNormParams {
     uint64_t rows;
     uint32_t channels;
     float epsilon;
+    uint32_t descending;
+    uint32_t padding;
 };
 
 template <typename T, uint32_t WIDTH>
 __device__ void batch_norm(const BatchNormParams& p) {
-    const Pass pass = pass_over<WIDTH>(p.channels);
-    const Affine<WIDTH> affine = affine_of<WIDTH>(p.norm, p.channels, pass.channel, p.epsilon);
-    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
-        const uint64_t i = row * p.channels + pass.channel;
+    Pass pass = pass_over<WIDTH>(p.rows, p.channels, p.descending);
+    const uint32_t channel = pass.vector * WIDTH;
+    const Affine<WIDTH> affine = affine_of<WIDTH>(p.norm, p.channels, channel, p.epsilon);
+    for (; pass.left > 0; pass.advance()) {
+        const uint64_t i = uint64_t(pass.row) * p.channels + channel;
         store_vector(static_cast<T*>(p.y) + i, affine(load_vector<WIDTH>(static_cast<const T*>(p.z) + i)));
     }
 }
@@ -190,15 +194,16 @@ struct BackwardParams {
     uint32_t channels;
     float epsilon;
     float share;  // 1 / M
-    uint32_t padding;
+    uint32_t descending;
 };
 
 template <typename T, uint32_t WIDTH>
 __device__ void batch_norm_backward(const BackwardParams& p) {
-    const Pass pass = pass_over<WIDTH>(p.channels);
-    const AffineGradient<WIDTH> gradient = gradient_of<WIDTH>(p.norm, p.channels, pass.channel, p.epsilon, p.share);
-    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
-        const uint64_t i = row * p.channels + pass.channel;
+    Pass pass = pass_over<WIDTH>(p.rows, p.channels, p.descending);
+    const uint32_t channel = pass.vector * WIDTH;
+    const AffineGradient<WIDTH> gradient = gradient_of<WIDTH>(p.norm, p.channels, channel, p.epsilon, p.share);
+    for (; pass.left > 0; pass.advance()) {
+        const uint64_t i = uint64_t(pass.row) * p.channels + channel;
         const Vector<WIDTH> g = load_vector<WIDTH>(static_cast<const T*>(p.g) + i);
         const Vector<WIDTH> z = load_vector<WIDTH>(static_cast<const T*>(p.z) + i);
         store_vector(static_cast<T*>(p.dz) + i, gradient(g, z));

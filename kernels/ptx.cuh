@@ -137,6 +137,15 @@ __device__ __forceinline__ void keep(uint32_t& value) {
 #endif
 }
 
+// Keeps branches of different N apart: the compiler would make one of two that differ in the registers that they read,
+// and put those into memory to choose by an index.
+template <unsigned N>
+__device__ __forceinline__ void keep_apart() {
+#if defined(__CUDACC__)
+    asm volatile("// branch %0" ::"n"(N));
+#endif
+}
+
 // Matrix instructions. All lanes of the warp execute the same one together. With group = lane / 4 and place = 2 * (lane
 // % 4), a register that holds a part of an 8 x 8 matrix of 16-bit elements has its elements (group, place) and (group,
 // place + 1), the first in the lower half.

@@ -42,6 +42,8 @@ struct UpdateParams {
     uint32_t width;     // W
     uint32_t channels;  // C
     float epsilon;
+    uint32_t descending;  // not the kernels named `any`
+    uint32_t padding;
 };
 
 // The kinds of outer shortcut that have kernels of their own, so that none keeps another's values in registers.
@@ -87,19 +89,20 @@ __device__ __forceinline__ Vector<EIGHT> subsampled_terms(const UpdateParams& p,
 template <typename T, Outer OUTER>
 __device__ void two_stream_update(const UpdateParams& p) {
     const T* x = static_cast<const T*>(p.outer.x);
-    const Pass pass = pass_over<EIGHT>(p.channels);
-    const Affine<EIGHT> main = affine_of<EIGHT>(p.norm, p.channels, pass.channel, p.epsilon);
+    Pass pass = pass_over<EIGHT>(p.rows, p.channels, p.descending);
+    const uint32_t channel = pass.vector * EIGHT;
+    const Affine<EIGHT> main = affine_of<EIGHT>(p.norm, p.channels, channel, p.epsilon);
     Affine<EIGHT> projection;
     if constexpr (OUTER == Outer::Projected) {
-        projection = affine_of<EIGHT>(p.outer.norm, p.channels, pass.channel, p.epsilon);
+        projection = affine_of<EIGHT>(p.outer.norm, p.channels, channel, p.epsilon);
     }
-    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
-        const uint64_t i = row * p.channels + pass.channel;
+    for (; pass.left > 0; pass.advance()) {
+        const uint64_t i = uint64_t(pass.row) * p.channels + channel;
         Vector<EIGHT> y = main(load_vector<EIGHT>(static_cast<const T*>(p.z) + i)), outer{};
         if constexpr (OUTER == Outer::Projected) {
             outer = projection(load_vector<EIGHT>(x + i));
         } else if constexpr (OUTER == Outer::Subsampled) {
-            outer = subsampled_terms<T>(p, uint32_t(row), pass.channel);
+            outer = subsampled_terms<T>(p, pass.row, channel);
         } else if (x != nullptr) {
             outer = load_vector<EIGHT>(x + i);
         }
@@ -227,20 +230,21 @@ struct BackwardParams {
     uint32_t channels;
     float epsilon;
     float share;  // 1 / M
-    uint32_t padding;
+    uint32_t descending;
 };
 
 // dz of one batch norm, or of two with the same masked g
 template <typename T, int BRANCHES, uint32_t WIDTH>
 __device__ void two_stream_backward(const BackwardParams& p) {
-    const Pass pass = pass_over<WIDTH>(p.channels);
+    Pass pass = pass_over<WIDTH>(p.rows, p.channels, p.descending);
+    const uint32_t channel = pass.vector * WIDTH;
     AffineGradient<WIDTH> gradients[BRANCHES];
 #pragma unroll
     for (int b = 0; b < BRANCHES; ++b) {
-        gradients[b] = gradient_of<WIDTH>(p.branches[b].norm, p.channels, pass.channel, p.epsilon, p.share);
+        gradients[b] = gradient_of<WIDTH>(p.branches[b].norm, p.channels, channel, p.epsilon, p.share);
     }
-    for (uint64_t row = pass.row; row < p.rows; row += pass.step) {
-        const uint64_t i = row * p.channels + pass.channel;
+    for (; pass.left > 0; pass.advance()) {
+        const uint64_t i = uint64_t(pass.row) * p.channels + channel;
         const Vector<WIDTH> dy = load_vector<WIDTH>(static_cast<const T*>(p.dy) + i);
         const Vector<WIDTH> g = masked(passing<WIDTH>(p.mask, i), dy);
 #pragma unroll

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "layout.cuh"
+#include "pass_index.cuh"
 #include "ptx.cuh"
 
 constexpr uint32_t EIGHT = 8;
@@ -107,17 +108,9 @@ __device__ __forceinline__ void each_vector(uint64_t elements, const F& f) {
     }
 }
 
-// One pass over a [rows, channels] matrix. A thread owns WIDTH neighbouring channels, whose constants stay in its
-// registers, and takes every step-th row. Thread t begins at the matrix' t-th vector, so that a warp moves neighbouring
-// ones; the launch sees to it that the grid's threads are a multiple of a row's vectors, or as many as all vectors.
-struct Pass {
-    uint32_t channel;  // the first of this thread's
-    uint64_t row;      // its first row
-    uint64_t step;     // to its next
-};
-
+// One pass over a [rows, channels] matrix: the rows of WIDTH neighbouring channels that this thread takes.
 template <uint32_t WIDTH>
-__device__ __forceinline__ Pass pass_over(uint32_t channels) {
-    const uint32_t thread = uint32_t(grid_thread()), vectors = channels / WIDTH;
-    return {thread % vectors * WIDTH, thread / vectors, uint32_t(grid_threads()) / vectors};
+__device__ __forceinline__ Pass pass_over(uint64_t rows, uint32_t channels, uint32_t descending) {
+    return pass_of(uint32_t(grid_thread()), uint32_t(grid_threads()), blockIdx.y, gridDim.y, uint32_t(rows),
+                   channels / WIDTH, descending != 0);
 }

@@ -5,7 +5,7 @@
 //! products wait for. On Hopper, that products of whole warp groups run one behind the other, fed by bulk copies.
 #![cfg(rir_cuda)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -55,41 +55,44 @@ fn read(listing: &str) -> BTreeMap<String, Vec<Instruction>> {
     kernels
 }
 
-/// What the loop around the first `opcode` that is in one executes, counted by opcode, both ways of every branch.
+/// Every instruction that is reached from some along `edges`, without going on from `end`.
+fn reached(from: &[usize], edges: &[Vec<usize>], end: Option<usize>) -> BTreeSet<usize> {
+    let (mut seen, mut waiting) = (BTreeSet::new(), from.to_vec());
+    while let Some(i) = waiting.pop() {
+        if seen.insert(i) && end != Some(i) {
+            waiting.extend(&edges[i]);
+        }
+    }
+    seen
+}
+
+/// What the innermost loop around an `opcode` executes, counted by opcode, both ways of every branch.
 fn loop_around(opcode: &str, code: &[Instruction]) -> BTreeMap<String, usize> {
     let at: BTreeMap<u32, usize> = code.iter().enumerate().map(|(i, c)| (c.address, i)).collect();
     let mut after = vec![Vec::new(); code.len()];
     let mut before = vec![Vec::new(); code.len()];
+    // What jumps back, by where to: a loop's last instructions by its first.
+    let mut jumps: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (i, instruction) in code.iter().enumerate() {
         let (to, falls_through) = instruction.next();
+        let to = to.map(|to| at[&to]);
         let following = (falls_through && i + 1 < code.len()).then_some(i + 1);
-        for next in to.map(|to| at[&to]).into_iter().chain(following) {
+        for next in to.into_iter().chain(following) {
             after[i].push(next);
             before[next].push(i);
         }
+        to.into_iter().filter(|&to| to <= i).for_each(|to| jumps.entry(to).or_default().push(i));
     }
-    // Reached by at least one step.
-    let reached = |from: usize, edges: &[Vec<usize>]| {
-        let mut seen = vec![false; code.len()];
-        let mut waiting = edges[from].clone();
-        while let Some(i) = waiting.pop() {
-            if !std::mem::replace(&mut seen[i], true) {
-                waiting.extend(&edges[i]);
-            }
-        }
-        seen
-    };
-    for first in (0..code.len()).filter(|&i| code[i].opcode() == opcode) {
-        let (down, up) = (reached(first, &after), reached(first, &before));
-        let mut counts = BTreeMap::new();
-        for instruction in (0..code.len()).filter(|&i| down[i] && up[i]).map(|i| &code[i]) {
-            *counts.entry(instruction.opcode().to_owned()).or_default() += 1;
-        }
-        if !counts.is_empty() {
-            return counts;
-        }
+    let bodies = jumps.iter().map(|(&first, last)| {
+        let (down, up) = (reached(&[first], &after, None), reached(last, &before, Some(first)));
+        down.intersection(&up).copied().collect::<BTreeSet<usize>>()
+    });
+    let around = bodies.filter(|body| body.iter().any(|&i| code[i].opcode() == opcode));
+    let mut counts = BTreeMap::new();
+    for i in around.min_by_key(BTreeSet::len).unwrap_or_default() {
+        *counts.entry(code[i].opcode().to_owned()).or_default() += 1;
     }
-    BTreeMap::new()
+    counts
 }
 
 fn listing(image: &Image, folder: &Path) -> String {

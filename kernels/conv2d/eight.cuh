@@ -37,35 +37,46 @@ __device__ __forceinline__ void write_eight(float* to, const Eight& v) {
         make_float4(turned ? v[0] : v[4], turned ? v[1] : v[5], turned ? v[2] : v[6], turned ? v[3] : v[7]);
 }
 
+// Eight neighbouring numbers as they are stored, two a word.
+struct Packed {
+    uint32_t pairs[CHUNK / 2];
+
+    __device__ __forceinline__ float operator[](uint32_t l) const {
+        return l % 2 == 0 ? low_of_pair(pairs[l / 2]) : high_of_pair(pairs[l / 2]);
+    }
+};
+
 // Elements at .. at + 8 of a run that ends at `end`; 0 past the end. `whole`: the run begins on 16 bytes. WHOLE: and
 // ends on a multiple of eight elements.
 template <bool WHOLE>
-__device__ __forceinline__ void load_eight(const bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
-    if constexpr (WHOLE) {
-        ::load_eight(run + at, v);
-    } else if (whole && at + CHUNK <= end) {
-        ::load_eight(run + at, v);
-    } else {
-#pragma unroll
-        for (uint32_t i = 0; i < CHUNK; ++i) {
-            v[i] = at + i < end ? load(run[at + i]) : 0;
-        }
+__device__ __forceinline__ Packed load_eight(const bf16* run, uint32_t at, uint32_t end, bool whole) {
+    if (WHOLE || (whole && at + CHUNK <= end)) {
+        const uint4 words = *reinterpret_cast<const uint4*>(run + at);
+        return {words.x, words.y, words.z, words.w};
     }
-}
-
-// Rounds to bf16, in pairs, since a conversion by itself takes several cycles, and stores what lies before `end`; v is
-// left as it was stored.
-template <bool WHOLE>
-__device__ __forceinline__ void store_eight(bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
-    uint32_t pairs[CHUNK / 2];
+    const auto bits = [&](uint32_t i) { return i < end ? uint32_t(__bfloat16_as_ushort(run[i])) : 0; };
+    Packed eight;
 #pragma unroll
     for (uint32_t i = 0; i < CHUNK; i += 2) {
-        pairs[i / 2] = ptx::round_pair(v[i], v[i + 1]);
-        v[i] = low_of_pair(pairs[i / 2]);
-        v[i + 1] = high_of_pair(pairs[i / 2]);
+        eight.pairs[i / 2] = bits(at + i) | bits(at + i + 1) << 16;
+    }
+    return eight;
+}
+
+// Rounds to bf16, in pairs, since a conversion by itself takes several cycles, and stores what lies before `end`: v as
+// it is left, and returned.
+template <bool WHOLE>
+__device__ __forceinline__ Packed store_eight(bf16* run, uint32_t at, uint32_t end, bool whole, Eight& v) {
+    Packed eight;
+#pragma unroll
+    for (uint32_t i = 0; i < CHUNK; i += 2) {
+        eight.pairs[i / 2] = ptx::round_pair(v[i], v[i + 1]);
+        v[i] = eight[i];
+        v[i + 1] = eight[i + 1];
     }
     if (WHOLE || (whole && at + CHUNK <= end)) {
-        *reinterpret_cast<uint4*>(run + at) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+        const uint32_t(&words)[CHUNK / 2] = eight.pairs;
+        *reinterpret_cast<uint4*>(run + at) = make_uint4(words[0], words[1], words[2], words[3]);
     } else {
 #pragma unroll
         for (uint32_t i = 0; i < CHUNK; ++i) {
@@ -74,6 +85,7 @@ __device__ __forceinline__ void store_eight(bf16* run, uint32_t at, uint32_t end
             }
         }
     }
+    return eight;
 }
 
 // The mask's bits of `count` elements, at most 8, from `at` on. `whole`: they are one byte.
@@ -111,63 +123,93 @@ struct ForwardColumns {
     }
 };
 
-// Adds E x to the sums of output pixel m, finishes and stores them; they are left as stored.
+// Adds E x to the sums of output pixel m, finishes and stores them; they are left as stored, and returned.
 template <bool WHOLE>
-__device__ __forceinline__ void store_forward(const ForwardParams& p, const ForwardColumns& columns, uint32_t m,
-                                              Eight& sums) {
+__device__ __forceinline__ Packed store_forward(const ForwardParams& p, const ForwardColumns& columns, uint32_t m,
+                                                Eight& sums) {
     const Extents& e = p.e;
     const uint32_t k = columns.k;
-    Eight identity = {}, outer = {};
+    Packed identity = {}, outer = {};
     if (k < e.identity) {
-        const uint64_t from = uint64_t(identity_input(unpack_pixel(m, e.p, e.q), e)) * e.c;
-        load_eight<WHOLE>(static_cast<const bf16*>(p.x) + from, k, e.identity, columns.whole_identity, identity);
+        // At stride 1 both images have the same pixels.
+        const uint32_t pixel = e.stride == 1 ? m : identity_input(unpack_pixel(m, e.p, e.q), e);
+        const bf16* run = static_cast<const bf16*>(p.x) + uint64_t(pixel) * e.c;
+        identity = load_eight<WHOLE>(run, k, e.identity, columns.whole_identity);
     }
     if (p.outer != nullptr) {
-        load_eight<WHOLE>(static_cast<const bf16*>(p.outer) + uint64_t(m) * e.k, k, e.k, columns.whole, outer);
+        outer = load_eight<WHOLE>(static_cast<const bf16*>(p.outer) + uint64_t(m) * e.k, k, e.k, columns.whole);
     }
 #pragma unroll
     for (uint32_t l = 0; l < CHUNK; ++l) {
         sums[l] = finish_forward(p, sums[l] + identity[l], columns.scale[l], columns.shift[l], outer[l]);
     }
-    store_eight<WHOLE>(static_cast<bf16*>(p.z) + uint64_t(m) * e.k, k, e.k, columns.whole, sums);
+    return store_eight<WHOLE>(static_cast<bf16*>(p.z) + uint64_t(m) * e.k, k, e.k, columns.whole, sums);
 }
 
 // -- Data gradient. --
+
+// A pixel of dx, and the pixel of dz that E joins with it, if it does: one off its grid gains nothing from it.
+struct DataGradPixel {
+    uint32_t x, z;
+    bool joined;
+
+    __device__ __forceinline__ DataGradPixel(uint32_t x, uint32_t z, bool joined) : x(x), z(z), joined(joined) {}
+    __device__ __forceinline__ DataGradPixel(Pixel x, const Extents& e)
+        : DataGradPixel(pack_pixel(x, e.h, e.w), identity_output(x, e), on_identity_grid(x, e)) {}
+};
+
+// What is added to eight sums, what lets them pass, and what they are multiplied by. All of it is asked for at once,
+// before the first of it is used: each would take longer to come than all the arithmetic.
+struct DataGradOperands {
+    Packed identity, addend, z[MOST_BRANCHES];
+    uint32_t added, passed;  // a bit each
+};
+
+// Those of the channels from c on of a pixel.
+template <bool WHOLE>
+__device__ __forceinline__ DataGradOperands load_data_grad(const DataGradParams& p, const DataGradPixel& pixel,
+                                                           uint32_t c) {
+    const Extents& e = p.e;
+    const bool whole = e.c % CHUNK == 0;
+    const uint32_t elements = min(CHUNK, e.c - c);
+    const uint64_t at = uint64_t(pixel.x) * e.c;
+    DataGradOperands o = {};
+    if (c < e.identity && pixel.joined) {
+        const bf16* run = static_cast<const bf16*>(p.dz) + uint64_t(pixel.z) * e.k;
+        o.identity = load_eight<WHOLE>(run, c, e.identity, e.k % CHUNK == 0);
+    }
+    if (p.addend != nullptr) {
+        o.addend = load_eight<WHOLE>(static_cast<const bf16*>(p.addend) + at, c, e.c, whole);
+        o.added = p.mask != nullptr ? load_bits<WHOLE>(p.mask, at + c, elements, whole) : 0xff;
+    }
+    o.passed = p.relu != nullptr ? load_bits<WHOLE>(p.relu, at + c, elements, whole) : 0xff;
+#pragma unroll
+    for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
+        if (p.z[b] != nullptr) {
+            o.z[b] = load_eight<WHOLE>(static_cast<const bf16*>(p.z[b]) + at, c, e.c, whole);
+        }
+    }
+    return o;
+}
 
 // A thread's sums of eight channels: of g, and of g (z - mean) of each branch.
 struct ReluSums {
     Eight of[1 + MOST_BRANCHES];
 };
 
-// Adds E^T dz and the addend to the sums of channels from c on of an input pixel, masks them by the ReLU, and stores
-// them; what was stored joins the sums of its columns. `means[b]` are branch b's of those channels.
+// Adds to the sums, masks them by the ReLU, and stores them; what was stored joins the sums of its columns. `means[b]`
+// are branch b's of those channels.
 template <bool WHOLE>
-__device__ __forceinline__ void store_data_grad(const DataGradParams& p, Pixel pixel, uint32_t c,
-                                                const float* const (&means)[MOST_BRANCHES], Eight& sums,
-                                                ReluSums& relu_sums) {
+__device__ __forceinline__ void store_data_grad(const DataGradParams& p, const DataGradPixel& pixel, uint32_t c,
+                                                const DataGradOperands& o, const Eight (&means)[MOST_BRANCHES],
+                                                Eight& sums, ReluSums& relu_sums) {
     const Extents& e = p.e;
-    const bool whole = e.c % CHUNK == 0;
-    const bool whole_identity = e.k % CHUNK == 0;
-    const uint32_t elements = min(CHUNK, e.c - c);
-    const uint64_t at = uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c;
-    Eight identity = {}, addend = {};
-    // A pixel off the identity's grid gains nothing from it.
-    if (c < e.identity && on_identity_grid(pixel, e)) {
-        const bf16* run = static_cast<const bf16*>(p.dz) + uint64_t(identity_output(pixel, e)) * e.k;
-        load_eight<WHOLE>(run, c, e.identity, whole_identity, identity);
-    }
-    uint32_t added = 0;
-    if (p.addend != nullptr) {
-        load_eight<WHOLE>(static_cast<const bf16*>(p.addend) + at, c, e.c, whole, addend);
-        added = p.mask != nullptr ? load_bits<WHOLE>(p.mask, at + c, elements, whole) : 0xff;
-    }
-    const uint32_t passed = p.relu != nullptr ? load_bits<WHOLE>(p.relu, at + c, elements, whole) : 0xff;
 #pragma unroll
     for (uint32_t l = 0; l < CHUNK; ++l) {
-        const float dx = sums[l] + identity[l] + (added >> l & 1 ? addend[l] : 0);
-        sums[l] = passed >> l & 1 ? dx : 0;
+        const float dx = sums[l] + o.identity[l] + (o.added >> l & 1 ? o.addend[l] : 0);
+        sums[l] = o.passed >> l & 1 ? dx : 0;
     }
-    store_eight<WHOLE>(static_cast<bf16*>(p.dx) + at, c, e.c, whole, sums);
+    store_eight<WHOLE>(static_cast<bf16*>(p.dx) + uint64_t(pixel.x) * e.c, c, e.c, e.c % CHUNK == 0, sums);
     if (p.relu == nullptr) {
         return;
     }
@@ -178,12 +220,9 @@ __device__ __forceinline__ void store_data_grad(const DataGradParams& p, Pixel p
 #pragma unroll
     for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
         if (p.z[b] != nullptr) {
-            Eight z, mean;
-            load_eight<WHOLE>(static_cast<const bf16*>(p.z[b]) + at, c, e.c, whole, z);
-            read_eight(means[b], mean);
 #pragma unroll
             for (uint32_t l = 0; l < CHUNK; ++l) {
-                relu_sums.of[1 + b][l] += sums[l] * (z[l] - mean[l]);
+                relu_sums.of[1 + b][l] += sums[l] * (o.z[b][l] - means[b][l]);
             }
         }
     }

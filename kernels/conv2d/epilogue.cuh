@@ -28,6 +28,16 @@ __device__ __forceinline__ float finish_forward(const ForwardParams& p, float su
     return p.relu != 0 ? relu_of(y) : y;
 }
 
+// The convolutions whose gradients dx is the sum of: the layer's, and a projection's where there is one.
+struct Transposed {
+    const void* dz;
+    const void* w;
+};
+__device__ __forceinline__ uint32_t convolutions(const DataGradParams& p) { return p.dzp != nullptr ? 2 : 1; }
+__device__ __forceinline__ Transposed convolution(const DataGradParams& p, uint32_t i) {
+    return i == 0 ? Transposed{p.dz, p.w} : Transposed{p.dzp, p.wp};
+}
+
 // Whether element `at` of the addend is added to dx.
 __device__ __forceinline__ bool adds(const DataGradParams& p, uint64_t at) {
     return p.addend != nullptr && (p.mask == nullptr || mask_bit(p.mask, at));

@@ -4,6 +4,8 @@
 //     dx[m, c] = sum over (k, r, s) of dz[pixel(m, r, s), k] w[k, r, s, c]  (+ E^T dz + addend)
 //     with a ReLU: g = dx where its bit is set, else 0, takes dx's place; sums of g, and of g (z - mean) of each branch
 //
+// and the same of a projection's dzp and wp, whose depth follows in the same sums.
+//
 // Rows are input pixels, columns the C channels. Under a stride the pixels fall into stride x stride classes by their
 // residues, each a small convolution of its own (index.cuh, gradient_line): no product is computed in vain, and a class
 // without taps only runs its epilogue. The filters lie across the depth and stay so: ldmatrix turns them over.
@@ -33,8 +35,8 @@ struct DataGradFilters {
     const Extents& e;
     uint32_t channels;  // of the tile and those after it
 
-    __device__ __forceinline__ DataGradFilters(const DataGradParams& p, uint32_t first)
-        : w(static_cast<const bf16*>(p.w) + first), e(p.e), channels(p.e.c - first) {}
+    __device__ __forceinline__ DataGradFilters(const void* w, const Extents& e, uint32_t first)
+        : w(static_cast<const bf16*>(w) + first), e(e), channels(e.c - first) {}
     __device__ __forceinline__ void fetch(Columns& tile, const Source<bf16>& source, const Step& step) const {
         // In 32 bits, to which the launch holds the filters.
         const uint32_t elements = e.r * e.s * e.c;
@@ -59,8 +61,8 @@ struct AnyDataGradFilters {
     const Extents& e;
     uint32_t first;  // channel
 
-    __device__ __forceinline__ AnyDataGradFilters(const DataGradParams& p, uint32_t first)
-        : w(static_cast<const bf16*>(p.w)), e(p.e), first(first) {}
+    __device__ __forceinline__ AnyDataGradFilters(const void* w, const Extents& e, uint32_t first)
+        : w(static_cast<const bf16*>(w)), e(e), first(first) {}
     __device__ __forceinline__ void fetch(Columns& tile, const Source<bf16>& source, const FlatDepth& depth,
                                           const FlatStep& step) const {
         const auto address = [&](uint32_t line_round, uint32_t chunk_round, uint32_t i) -> const bf16* {
@@ -86,11 +88,20 @@ __device__ __forceinline__ void store_pass(const DataGradParams& p, const Source
                                            DataGradStaging<Tile>& shared, uint32_t first_pixel, uint32_t count,
                                            uint32_t first_channel, uint32_t column, ReluSums& relu_sums) {
     Staging<Tile>& staging = shared.way_out;
-    const float* const means[MOST_BRANCHES] = {&shared.means[0][column], &shared.means[1][column]};
+    Eight means[MOST_BRANCHES];
+#pragma unroll
+    for (uint32_t b = 0; b < MOST_BRANCHES; ++b) {
+        if (p.z[b] != nullptr) {
+            read_eight(&shared.means[b][column], means[b]);
+        }
+    }
+    const uint32_t c = first_channel + column;
     for (uint32_t row = staging.row_lane(); row < count; row += Staging<Tile>::ROW_LANES) {
+        const DataGradPixel pixel(source.target(first_pixel + row), p.e);
+        const DataGradOperands operands = load_data_grad<false>(p, pixel, c);
         Eight sums;
         read_eight(staging.at(row), sums);
-        store_data_grad<false>(p, source.target(first_pixel + row), first_channel + column, means, sums, relu_sums);
+        store_data_grad<false>(p, pixel, c, operands, means, sums, relu_sums);
     }
 }
 
@@ -138,9 +149,14 @@ __device__ __forceinline__ void mma_data_grad(const DataGradParams& p) {
         }
         return;
     }
-    Operands operands(source, first_pixel, pixels, Filters(p, first_channel));
-    MmaSums<Tile> sums;
-    multiply<Tile>(shared.stages, operands, operands.steps(), sums);
+    MmaSums<Tile> sums = {};
+#pragma unroll 1
+    for (uint32_t i = 0; i < convolutions(p); ++i) {
+        const Transposed of = convolution(p, i);
+        const Source<bf16> gradient = gradient_source<bf16>(of.dz, e, blockIdx.z);
+        Operands operands(gradient, first_pixel, pixels, Filters(of.w, e, first_channel));
+        multiply<Tile>(shared.stages, operands, operands.steps(), sums);
+    }
 
     // For whom the first pass's barrier waits.
     for (uint32_t b = 0; p.relu != nullptr && b < branches(p); ++b) {

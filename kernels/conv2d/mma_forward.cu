@@ -139,7 +139,7 @@ __device__ __forceinline__ void mma_forward(const ForwardParams& p) {
 
     const Source<bf16> source = input_source<bf16>(p.x, e);
     Operands operands(source, first_pixel, pixels, Filters(p, first_filter));
-    MmaSums<Tile> sums;
+    MmaSums<Tile> sums = {};
     multiply<Tile>(shared.stages, operands, operands.steps(), sums);
 
     const uint32_t count = min(TILE_ROWS, pixels - first_pixel);

@@ -142,21 +142,11 @@ struct Fragments {
     }
 };
 
-// The whole product, of `steps` steps. `operands.fetch(stage)` starts the copies of the next step, in order. After it,
-// all has arrived and nobody reads the stages any more.
+// Adds a whole product, of `steps` steps. `operands.fetch(stage)` starts the copies of the next step, in order. After
+// it, all has arrived and nobody reads the stages any more.
 template <typename Tile, typename Stage, typename Operands>
 __device__ __forceinline__ void multiply(Stage (&stages)[STAGES], Operands& operands, uint32_t steps,
                                          MmaSums<Tile>& sums) {
-#pragma unroll
-    for (uint32_t i = 0; i < Tile::WARP_ROWS / 16; ++i) {
-#pragma unroll
-        for (uint32_t j = 0; j < Tile::WARP_COLUMNS / 8; ++j) {
-#pragma unroll
-            for (uint32_t l = 0; l < 4; ++l) {
-                sums[i][j][l] = 0;
-            }
-        }
-    }
     if (steps == 0) {
         return;  // the same for the whole block
     }

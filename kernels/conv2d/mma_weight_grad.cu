@@ -213,7 +213,7 @@ __device__ __forceinline__ void mma_weight_grad(const WeightGradParams& p) {
     const Source<bf16> source = input_source<bf16>(p.x, e);
     const WeightGradPlace place = {first_row, first_filter, begin, end};
     Operands operands(p, source, shared, place);
-    MmaSums<Tile> sums;
+    MmaSums<Tile> sums = {};
     multiply<Tile>(shared.stages, operands, place.steps(), sums);
 
     const uint32_t elements = e.r * e.s * e.c;

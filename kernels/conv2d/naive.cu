@@ -2,6 +2,7 @@
 //
 //     z [n, p, q, k] = sum over r, s, c of x[n, p*stride + r - pad, q*stride + s - pad, c] w[k, r, s, c]  (+ E x)
 //     dx[n, h, w, c] = sum over r, s, k of dz[n, p, q, k] w[k, r, s, c] for the (p, q) that read (h, w)   (+ E^T dz)
+//                      (+ the same of a projection's dzp and wp)
 //     dw[k, r, s, c] = sum over n, p, q of dz[n, p, q, k] x[n, p*stride + r - pad, q*stride + s - pad, c]
 //
 // E is the identity of ResNet Init: its 1s lie where channel k = c < `identity` meets itself at (p*stride, q*stride).
@@ -57,8 +58,6 @@ __device__ void naive_forward(const ForwardParams& p) {
 template <typename T>
 __device__ void naive_data_grad(const DataGradParams& p) {
     const Extents& e = p.e;
-    const T* dz = static_cast<const T*>(p.dz);
-    const T* w = static_cast<const T*>(p.w);
     const uint64_t at = grid_thread();
     if (at >= uint64_t(e.n) * e.h * e.w * e.c) {
         return;
@@ -66,22 +65,26 @@ __device__ void naive_data_grad(const DataGradParams& p) {
     const uint32_t c = uint32_t(at % e.c);
     const Pixel pixel = unpack_pixel(uint32_t(at / e.c), e.h, e.w);
     float sum = 0;
-    for (uint32_t r = 0; r < e.r; ++r) {
-        const int32_t y = output_of(pixel.y, r, e.stride, e.pad, e.p);
-        for (uint32_t s = 0; s < e.s; ++s) {
-            const int32_t column = output_of(pixel.x, s, e.stride, e.pad, e.q);
-            if (y < 0 || column < 0) {
-                continue;
-            }
-            const uint32_t source = pack_pixel({pixel.image, uint32_t(y), uint32_t(column)}, e.p, e.q);
-            for (uint32_t k = 0; k < e.k; ++k) {
-                const float d = load(dz[uint64_t(source) * e.k + k]);
-                sum += d * load(w[((uint64_t(k) * e.r + r) * e.s + s) * e.c + c]);
+    for (uint32_t i = 0; i < convolutions(p); ++i) {
+        const T* dz = static_cast<const T*>(convolution(p, i).dz);
+        const T* w = static_cast<const T*>(convolution(p, i).w);
+        for (uint32_t r = 0; r < e.r; ++r) {
+            const int32_t y = output_of(pixel.y, r, e.stride, e.pad, e.p);
+            for (uint32_t s = 0; s < e.s; ++s) {
+                const int32_t column = output_of(pixel.x, s, e.stride, e.pad, e.q);
+                if (y < 0 || column < 0) {
+                    continue;
+                }
+                const uint32_t source = pack_pixel({pixel.image, uint32_t(y), uint32_t(column)}, e.p, e.q);
+                for (uint32_t k = 0; k < e.k; ++k) {
+                    const float d = load(dz[uint64_t(source) * e.k + k]);
+                    sum += d * load(w[((uint64_t(k) * e.r + r) * e.s + s) * e.c + c]);
+                }
             }
         }
     }
     if (c < e.identity && on_identity_grid(pixel, e)) {
-        sum += load(dz[uint64_t(identity_output(pixel, e)) * e.k + c]);
+        sum += load(static_cast<const T*>(p.dz)[uint64_t(identity_output(pixel, e)) * e.k + c]);
     }
     if (adds(p, at)) {
         sum += load(static_cast<const T*>(p.addend)[at]);

@@ -31,8 +31,8 @@ struct ForwardParams {
 
 constexpr uint32_t MOST_BRANCHES = 2;
 
-// dx = conv_transposed(dz, w) + E^T dz + addend, then the gradient of the ReLU that made x, and the reductions of the
-// one or two batch norms before it.
+// dx = conv_transposed(dz, w) + E^T dz + conv_transposed(dzp, wp) + addend, then the gradient of the ReLU that made x,
+// and the reductions of the one or two batch norms before it.
 struct DataGradParams {
     const void* dz;                     // T [N P Q K]
     const void* w;                      // T [K R S C]
@@ -43,6 +43,8 @@ struct DataGradParams {
     const void* z[MOST_BRANCHES];       // T [N H W C], what each batch norm read; the second may be null
     const float* stats[MOST_BRANCHES];  // [2, C] its mean and variance
     float* partials;  // [tiles of rows, 1 + branches, C] sums of g, and of g (z - mean) of each branch; g as stored
+    const void* dzp;  // T [N P Q K], and
+    const void* wp;   // T [K R S C] of a projection with the same extents, or null: there is none
     Extents e;
 };
 

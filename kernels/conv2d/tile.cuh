@@ -201,17 +201,10 @@ __device__ __forceinline__ void multiply_stage(const Stage<COLUMNS>& stage, Sums
     }
 }
 
-// The whole product. `operands.fetch()` loads the next step of both operands to registers, `operands.put(stage)` moves
-// them to shared memory; they alternate, fetch first, `steps` times each.
+// Adds a whole product. `operands.fetch()` loads the next step of both operands to registers, `operands.put(stage)`
+// moves them to shared memory; they alternate, fetch first, `steps` times each.
 template <uint32_t COLUMNS, typename Operands>
 __device__ __forceinline__ void multiply(Stage<COLUMNS> (&stages)[2], Operands& operands, uint32_t steps, Sums& sums) {
-#pragma unroll
-    for (uint32_t i = 0; i < THREAD_ROWS; ++i) {
-#pragma unroll
-        for (uint32_t j = 0; j < THREAD_COLUMNS; ++j) {
-            sums[i][j] = 0;
-        }
-    }
     if (steps == 0) {
         return;  // the same for the whole block
     }

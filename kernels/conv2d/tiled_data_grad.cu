@@ -2,6 +2,8 @@
 //
 //     dx[m, c] = sum over (r, s, k) of dz[pixel(m, r, s), k] w[k, r, s, c]  (+ E^T dz + addend)
 //
+// and the same of a projection's dzp and wp, whose depth follows in the same sums.
+//
 // Rows are input pixels, columns the C channels, the depth is R S K. Under a stride the input pixels fall into
 // stride x stride classes by their residues; within a class all pixels have the same taps, so each class is a small
 // convolution of its own (3x3 under stride 2: of 4, 2, 2 and 1 taps) and no product is computed in vain. A class
@@ -81,8 +83,9 @@ __device__ __forceinline__ void store_data_grad(const DataGradParams& p, const S
         const uint64_t row = uint64_t(pack_pixel(pixel, e.h, e.w)) * e.c;
         const T* addend_row = p.addend != nullptr ? static_cast<const T*>(p.addend) + row : nullptr;
         // A pixel off the identity's grid gains nothing from it.
-        const T* identity_row =
-            on_identity_grid(pixel, e) ? source.pixels + uint64_t(identity_output(pixel, e)) * e.k : nullptr;
+        const T* identity_row = on_identity_grid(pixel, e)
+                                    ? static_cast<const T*>(p.dz) + uint64_t(identity_output(pixel, e)) * e.k
+                                    : nullptr;
 #pragma unroll
         for (uint32_t j = 0; j < THREAD_COLUMNS; j += QUAD) {
             const uint32_t c = first_channel + tile_column(threadIdx.x, j);
@@ -151,7 +154,7 @@ template <typename T, uint32_t COLUMNS>
 __device__ __forceinline__ void tiled_data_grad(const DataGradParams& p) {
     RIR_SHARED(DataGradShared<COLUMNS>, shared);
     const Extents& e = p.e;
-    const Source<T> source = gradient_source<T>(p.dz, e, blockIdx.z);
+    Source<T> source = gradient_source<T>(p.dz, e, blockIdx.z);
     const uint32_t pixels = e.n * source.rows.positions * source.columns.positions;
     const uint32_t channel_tiles = ceil_div(e.c, COLUMNS);
     const uint32_t first_pixel = blockIdx.x / channel_tiles * TILE_ROWS;
@@ -167,10 +170,15 @@ __device__ __forceinline__ void tiled_data_grad(const DataGradParams& p) {
         return;
     }
     find_origins(shared.origins, source, first_pixel, pixels);
-    DataGradOperands<T, COLUMNS> operands{source, shared.origins, static_cast<const T*>(p.w), e, first_channel, {}, {},
-                                          {}};
-    Sums sums;
-    multiply(shared.stages, operands, source.steps(), sums);
+    Sums sums = {};
+#pragma unroll 1
+    for (uint32_t i = 0; i < convolutions(p); ++i) {
+        const Transposed of = convolution(p, i);
+        source.pixels = static_cast<const T*>(of.dz);
+        DataGradOperands<T, COLUMNS> operands{
+            source, shared.origins, static_cast<const T*>(of.w), e, first_channel, {}, {}, {}};
+        multiply(shared.stages, operands, source.steps(), sums);
+    }
     store_data_grad<T>(p, source, first_pixel, pixels, first_channel, sums);
     if (p.relu == nullptr) {
         return;

@@ -168,7 +168,7 @@ __device__ __forceinline__ void tiled_forward(const ForwardParams& p) {
     find_origins(shared.origins, source, first_pixel, pixels);
     ForwardOperands<T, COLUMNS> operands{
         source, shared.origins, static_cast<const T*>(p.w), first_filter, e.k, e.c % QUAD == 0, {}, {}, {}};
-    Sums sums;
+    Sums sums = {};
     multiply(shared.stages, operands, source.steps(), sums);
 
     store_forward<T>(p, first_pixel, first_filter, sums);

@@ -110,7 +110,7 @@ __device__ __forceinline__ void tiled_weight_grad(const WeightGradParams& p) {
     operands.find_taps(first_row);
     operands.find_step_origins(begin);
     __syncthreads();
-    Sums sums;
+    Sums sums = {};
     multiply(shared.stages, operands, ceil_div(end - begin, TILE_DEPTH), sums);
 
     const uint32_t elements = e.r * e.s * e.c;

@@ -33,6 +33,13 @@ struct WgmmaShared {
     typename Product::Out out[OUTS];
     ptx::Barrier full[STAGES];   // all copies of the stage have come
     ptx::Barrier empty[STAGES];  // all warps have used it
+
+    // The columns of a step of the depth, whose rows are in a slot of the ring: here they are too.
+    __device__ __forceinline__ const unsigned char* columns(uint32_t slot, uint32_t) { return stages[slot].columns; }
+    // Starts copying what stays for all tiles: nothing.
+    template <typename Depth>
+    __device__ __forceinline__ void fetch_resident(const Product&, const typename Product::Work&, const Depth&,
+                                                   uint32_t) {}
 };
 
 template <typename Product>
@@ -69,7 +76,8 @@ __device__ __forceinline__ void wgmma(const typename Product::Params& p) {
 #pragma unroll 1
     for (uint32_t step = 0; step < work.steps; ++step) {
         ptx::barrier_wait(shared.full[place.slot], place.parity);
-        multiply_stage<Tile>(shared.stages[place.slot], product.rows_of(group), sums);
+        const auto& stage = shared.stages[place.slot];
+        multiply_step<Tile>(stage.rows, stage.columns, product.rows_of(group), sums);
         if (step > 0) {
             // The stage of the step before is used, once everybody says so.
             ptx::warpgroup_wait<1>();

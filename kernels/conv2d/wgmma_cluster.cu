@@ -45,7 +45,7 @@ RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_96_bf16, WgmmaWeightGradPara
 RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_128_bf16, WgmmaWeightGradParams, ROLES_THREADS, CLUSTER,
                    wgmma_cluster<WgmmaWeightGrad<128, 64, 2, 1, CLUSTER>>)
 RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_192_bf16, WgmmaWeightGradParams, ROLES_THREADS, CLUSTER,
-                   wgmma_cluster<WgmmaWeightGrad<192, 64, 2, 1, CLUSTER>>)
+                   wgmma_cluster<WgmmaWeightGrad<192, 64, 2, 2, CLUSTER>>)
 RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_64_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS, CLUSTER,
                    wgmma_cluster<WgmmaWeightGrad<64, 32, 1, 2, CLUSTER>>)
 RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_96_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS, CLUSTER,
@@ -53,6 +53,6 @@ RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_96_span32_bf16, WgmmaWeightG
 RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_128_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS, CLUSTER,
                    wgmma_cluster<WgmmaWeightGrad<128, 32, 2, 1, CLUSTER>>)
 RIR_KERNEL_CLUSTER(conv2d_weight_grad_wgmma_cluster_192_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS, CLUSTER,
-                   wgmma_cluster<WgmmaWeightGrad<192, 32, 2, 1, CLUSTER>>)
+                   wgmma_cluster<WgmmaWeightGrad<192, 32, 2, 2, CLUSTER>>)
 
 }  // namespace conv2d

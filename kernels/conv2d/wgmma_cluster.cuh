@@ -16,7 +16,7 @@ __device__ __forceinline__ void wgmma_cluster(const typename Product::Params& p,
     make_ring(shared, CLUSTER * Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     ptx::cluster_arrive();
     ptx::cluster_wait();
-    wgmma_tiles<Product, CLUSTER>(p, ptx::block_of_cluster(), beside);
+    wgmma_tiles<Product, CLUSTER>(p, shared, ptx::block_of_cluster(), beside);
     // A block's shared memory lasts until the other has written and said all.
     __syncwarp();
     ptx::cluster_arrive();

@@ -11,16 +11,6 @@
 
 namespace conv2d {
 
-// What a warp group needs of shared memory to go out, with partial sums of so many quantities.
-template <uint32_t COLUMNS, uint32_t QUANTITIES>
-struct WayOut {
-    union {
-        float sums[2][WGMMA_ROWS][PART];         // taken in turns
-        float of_warps[QUANTITIES][4][COLUMNS];  // once all parts are out
-    };
-    float means[COLUMNS];
-};
-
 // A thread of a warp group, and where its group works.
 template <typename Tile>
 struct GroupPlace {
@@ -41,22 +31,42 @@ struct GroupPlace {
     __device__ __forceinline__ uint32_t warp() const { return thread / WARP; }
 };
 
-// Puts a part of a group's sums of 64 rows, those of block i, where every thread finds its rows and columns. Parts
-// follow each other; two have passed before a place is taken again, so one barrier a part is enough.
+// Puts a part of a group's sums of 64 rows, AT or one of those that follow, where `at` says which, into a place.
+// Registers have no index, so each is named.
+template <typename Tile, uint32_t AT = 0>
+__device__ __forceinline__ void write_part(float (&staged)[WGMMA_ROWS][PART], uint32_t thread,
+                                           const typename Tile::Sums& sums, uint32_t at) {
+    if constexpr (AT < Tile::COLUMNS / PART * Tile::BLOCKS) {
+        if (at != AT) {
+            write_part<Tile, AT + 1>(staged, thread, sums, at);
+            return;
+        }
+#pragma unroll
+        for (uint32_t j = 0; j < PART / 8; ++j) {
+#pragma unroll
+            for (uint32_t half = 0; half < 2; ++half) {
+                const float* pair = &sums[AT % Tile::BLOCKS][AT / Tile::BLOCKS * (PART / 2) + j * 4 + half * 2];
+                const uint32_t row = fragment_row(thread, half);
+                const uint32_t column = staged_column(row, fragment_column(thread, j));
+                *reinterpret_cast<float2*>(&staged[row][column]) = make_float2(pair[0], pair[1]);
+            }
+        }
+        ptx::keep_apart<AT>();
+    }
+}
+
+// Puts a part of a group's sums of 64 rows, those of block i, where every thread finds its rows and columns: out.sums,
+// in two places, or one where room is short. Parts follow each other; of two places, both have been passed before one
+// is taken again, so one barrier a part is enough.
 template <typename Tile, typename Out>
 __device__ __forceinline__ float (&stage_part(Out& out, const GroupPlace<Tile>& place, const typename Tile::Sums& sums,
                                               uint32_t part, uint32_t i))[WGMMA_ROWS][PART] {
-    float(&staged)[WGMMA_ROWS][PART] = out.sums[(part * Tile::BLOCKS + i) % 2];
-#pragma unroll
-    for (uint32_t j = 0; j < PART / 8; ++j) {
-#pragma unroll
-        for (uint32_t half = 0; half < 2; ++half) {
-            const float* pair = &sums[i][part * (PART / 2) + j * 4 + half * 2];
-            const uint32_t row = fragment_row(place.thread, half);
-            const uint32_t column = staged_column(row, fragment_column(place.thread, j));
-            *reinterpret_cast<float2*>(&staged[row][column]) = make_float2(pair[0], pair[1]);
-        }
+    const uint32_t at = part * Tile::BLOCKS + i;
+    float(&staged)[WGMMA_ROWS][PART] = out.sums[at % Out::PLACES];
+    if (Out::PLACES == 1 && at > 0) {
+        place.sync();
     }
+    write_part<Tile>(staged, place.thread, sums, at);
     place.sync();
     return staged;
 }

@@ -17,6 +17,17 @@
 
 namespace conv2d {
 
+// What a warp group needs of shared memory to go out.
+template <uint32_t COLUMNS, uint32_t PLACES_ = 2>
+struct ForwardOut {
+    static constexpr uint32_t PLACES = PLACES_;
+    union {
+        float sums[PLACES][WGMMA_ROWS][PART];  // taken in turns
+        float of_warps[4][COLUMNS];            // once all parts are out
+    };
+    float means[COLUMNS];
+};
+
 // Depth of a stage.
 constexpr uint32_t stage_depth(uint32_t span) { return span == 64 ? 64 : 96; }
 
@@ -27,7 +38,7 @@ struct WgmmaForward {
     using Rows = WgmmaOperand<Chunks::AlongDepth, GROUPS * BLOCKS * WGMMA_ROWS, DEPTH, SPAN>;
     using Columns = WgmmaOperand<Chunks::AlongDepth, COLUMNS, DEPTH, SPAN>;
     using Tile = WgmmaTile<GROUPS, BLOCKS, Rows, Columns>;
-    using Out = WayOut<COLUMNS, 1>;
+    using Out = ForwardOut<COLUMNS>;
 
     const Params& p;
     uint32_t pixels, filter_tiles;
@@ -61,10 +72,13 @@ struct WgmmaForward {
     __device__ __forceinline__ uint32_t out_columns() const { return p.conv.e.k; }
     __device__ __forceinline__ float* statistics() const { return p.conv.partials; }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
-    __device__ __forceinline__ const TensorMap& source_map(const Work&) const { return p.x; }
     // Where the depth begins.
     using Depth = TapSpan;
     __device__ __forceinline__ Depth depth(const Work&) const { return {0, 0, 0}; }
+    __device__ __forceinline__ const TensorMap& source_map(const Work&, const Depth&) const { return p.x; }
+    // Once all channels and taps are through, nothing follows.
+    __device__ __forceinline__ uint32_t depth_channels() const { return p.conv.e.c; }
+    __device__ __forceinline__ void turn(Depth&) const {}
     // By one thread: the copies of a step, on the stage's barrier. Moves on to the next.
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
                                          uint32_t sharer = 0) const {
@@ -85,31 +99,15 @@ struct WgmmaForward {
         ptx::load_box(columns + i * Columns::BOX_BYTES + sharer * LINES * Columns::LINE_BYTES, p.w, full,
                       int32_t(element), int32_t(work.first_column + sharer * LINES), SHARED_BY);
     }
+    template <typename WayOut>
     __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,
-                                           Out& out) const;
-};
-
-// Eight numbers as they are stored, two a word.
-struct Stored {
-    uint32_t pairs[CHUNK / 2];
-
-    Stored() = default;
-    // At once, or the compiler would keep twice as many registers until then.
-    __device__ __forceinline__ explicit Stored(const Eight& v) {
-#pragma unroll
-        for (uint32_t l = 0; l < CHUNK; l += 2) {
-            pairs[l / 2] = ptx::round_pair(v[l], v[l + 1]);
-            ptx::keep(pairs[l / 2]);
-        }
-    }
-    __device__ __forceinline__ float operator[](uint32_t l) const {
-        return l % 2 == 0 ? low_of_pair(pairs[l / 2]) : high_of_pair(pairs[l / 2]);
-    }
+                                           WayOut& out) const;
 };
 
 template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS>
+template <typename WayOut>
 __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHARERS>::finish(
-    const Work& work, uint32_t group, const typename Tile::Sums& sums, Out& out) const {
+    const Work& work, uint32_t group, const typename Tile::Sums& sums, WayOut& out) const {
     constexpr uint32_t PARTS = COLUMNS / PART;
     const ForwardParams& conv = p.conv;
     const uint32_t filters = conv.e.k;
@@ -118,7 +116,7 @@ __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHAR
         return;
     }
     const bool statistics = conv.partials != nullptr;
-    Stored stored[PARTS][BLOCKS][PART_ROUNDS];
+    Packed stored[PARTS][BLOCKS][PART_ROUNDS];
     float of_parts[PARTS];
     // Whoever still reads what the group left of its last tile is waited for.
     place.sync();
@@ -137,11 +135,11 @@ __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHAR
             for (uint32_t round = 0; round < PART_ROUNDS; ++round) {
                 const uint32_t row = group_row(place.thread, i, round);
                 Eight z = {};
+                stored[part][i][round] = {};
                 if (row < place.count && k < filters) {
                     read_part(staged, place.thread, round, z);
-                    store_forward<true>(conv, columns, first_row + row, z);
+                    stored[part][i][round] = store_forward<true>(conv, columns, first_row + row, z);
                 }
-                stored[part][i][round] = Stored(z);
 #pragma unroll
                 for (uint32_t l = 0; l < CHUNK; ++l) {
                     column_sums[l] += z[l];
@@ -157,10 +155,10 @@ __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHAR
     // [parts, 2, K] of mean and squared deviations, a part for each warp group's rows.
     float* partials = conv.partials + uint64_t(place.first_row / Tile::GROUP_ROWS) * 2 * filters + place.first_column;
     place.sync();
-    store_lanes(out.of_warps[0], place.thread, of_parts);
+    store_lanes(out.of_warps, place.thread, of_parts);
     place.sync();
     for (uint32_t c = place.thread; c < COLUMNS; c += GROUP_THREADS) {
-        const float mean = add_warps(out.of_warps[0], c) / float(place.count);
+        const float mean = add_warps(out.of_warps, c) / float(place.count);
         out.means[c] = mean;
         if (place.first_column + c < filters) {
             partials[c] = mean;
@@ -187,11 +185,11 @@ __device__ __forceinline__ void WgmmaForward<COLUMNS, SPAN, GROUPS, BLOCKS, SHAR
         add_lanes(squares, place.thread % WARP);
         of_parts[part] = squares[0];
     }
-    store_lanes(out.of_warps[0], place.thread, of_parts);
+    store_lanes(out.of_warps, place.thread, of_parts);
     place.sync();
     for (uint32_t c = place.thread; c < COLUMNS; c += GROUP_THREADS) {
         if (place.first_column + c < filters) {
-            partials[filters + c] = add_warps(out.of_warps[0], c);
+            partials[filters + c] = add_warps(out.of_warps, c);
         }
     }
 }

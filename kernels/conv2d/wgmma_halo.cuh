@@ -60,25 +60,42 @@ struct WithPatches : Product {
     __device__ __forceinline__ PatchOfGroup<Tile::BLOCKS> rows_of(uint32_t group) const { return {patch, group}; }
     // A step is a span of channels and a column of taps.
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full,
-                                         const typename Product::Work& work, TapSpan& at, uint32_t sharer) const {
-        ptx::load_box(stage.rows, this->source_map(work), full, int32_t(at.channel), work.x + int32_t(at.column),
-                      work.y, work.image, 0);
+                                         const typename Product::Work& work, typename Product::Depth& at,
+                                         uint32_t sharer) const {
+        load_patch(stage.rows, full, work, at);
+        load_taps(stage.columns, full, work, at, sharer);
+        advance(at);
+    }
+    __device__ __forceinline__ void load_patch(unsigned char* rows, ptx::Barrier& full,
+                                               const typename Product::Work& work,
+                                               const typename Product::Depth& at) const {
+        ptx::load_box(rows, this->source_map(work, at), full, int32_t(at.channel), work.x + int32_t(at.column), work.y,
+                      work.image, 0);
+    }
+    __device__ __forceinline__ void load_taps(unsigned char* columns, ptx::Barrier& full,
+                                              const typename Product::Work& work, typename Product::Depth at,
+                                              uint32_t sharer) const {
 #pragma unroll
         for (at.row = 0; at.row < HALO_TAPS; ++at.row) {
-            this->load_columns(stage.columns, full, work, at.row, at, sharer);
+            this->load_columns(columns, full, work, at.row, at, sharer);
         }
+    }
+    __device__ __forceinline__ void advance(typename Product::Depth& at) const {
         if (++at.column == HALO_TAPS) {
             at.column = 0;
             at.channel += HALO_SPAN;
+            if (at.channel == this->depth_channels()) {
+                this->turn(at);
+            }
         }
     }
 };
 
-template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS>
+template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS = CLUSTER>
 using HaloForward =
-    WithPatches<WgmmaForward<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, CLUSTER>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
-template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS>
+    WithPatches<WgmmaForward<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, SHARERS>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
+template <uint32_t COLUMNS, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS = CLUSTER>
 using HaloDataGrad =
-    WithPatches<WgmmaDataGrad<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, CLUSTER>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
+    WithPatches<WgmmaDataGrad<COLUMNS, HALO_SPAN, GROUPS, BLOCKS, SHARERS>, HaloRows<GROUPS * BLOCKS * WGMMA_ROWS>>;
 
 }  // namespace conv2d

@@ -16,9 +16,14 @@ struct WgmmaForwardParams {
 // Residue classes of the input's pixels under a stride of at most 2.
 constexpr uint32_t MOST_CLASSES = 4;
 
-struct WgmmaDataGradParams {
+// What the copies of one of the convolutions bring whose gradients dx is the sum of.
+struct TransposedMaps {
     TensorMap dz[MOST_CLASSES];  // im2col of [N P Q K], whose bounding box is that of the class
     TensorMap w;                 // tiles of [K, R S, C]: channels of SPAN filters at one tap
+};
+
+struct WgmmaDataGradParams {
+    TransposedMaps maps[2];  // the layer's, and a projection's where there is one
     DataGradParams conv;
 };
 

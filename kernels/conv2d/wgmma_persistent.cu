@@ -45,7 +45,7 @@ RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_96_bf16, WgmmaWeightGradPar
 RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_128_bf16, WgmmaWeightGradParams, ROLES_THREADS,
                  wgmma_persistent<WgmmaWeightGrad<128, 64, 2, 1>>)
 RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_192_bf16, WgmmaWeightGradParams, ROLES_THREADS,
-                 wgmma_persistent<WgmmaWeightGrad<192, 64, 2, 1>>)
+                 wgmma_persistent<WgmmaWeightGrad<192, 64, 2, 2>>)
 RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_64_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS,
                  wgmma_persistent<WgmmaWeightGrad<64, 32, 1, 2>>)
 RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_96_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS,
@@ -53,6 +53,6 @@ RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_96_span32_bf16, WgmmaWeight
 RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_128_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS,
                  wgmma_persistent<WgmmaWeightGrad<128, 32, 2, 1>>)
 RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_persistent_192_span32_bf16, WgmmaWeightGradParams, ROLES_THREADS,
-                 wgmma_persistent<WgmmaWeightGrad<192, 32, 2, 1>>)
+                 wgmma_persistent<WgmmaWeightGrad<192, 32, 2, 2>>)
 
 }  // namespace conv2d

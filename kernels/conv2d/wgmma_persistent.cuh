@@ -17,14 +17,14 @@ namespace conv2d {
 constexpr uint32_t TURN_BARRIER = 1 + ROLES_THREADS / GROUP_THREADS;
 
 // `beside(product)` is run by one thread of a warp that has nothing else to do.
-template <typename Product, uint32_t SHARERS, typename Beside>
-__device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, uint32_t sharer, const Beside& beside) {
+template <typename Product, uint32_t SHARERS, typename Shared, typename Beside>
+__device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, Shared& shared, uint32_t sharer,
+                                            const Beside& beside) {
     using Tile = typename Product::Tile;
-    using Shared = WgmmaShared<Product, CONSUMERS>;
     static_assert(CONSUMERS % Tile::GROUPS == 0 && sizeof(Shared) <= HOPPER_SHARED);
     // Teams take tiles in turns.
     constexpr uint32_t TEAMS = CONSUMERS / Tile::GROUPS;
-    RIR_SHARED_DYNAMIC(Shared, shared);
+    const uint32_t first = blockIdx.x / SHARERS, step = gridDim.x / SHARERS;
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();
         const uint32_t warp = threadIdx.x / WARP;
@@ -32,8 +32,8 @@ __device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, u
             const Product product(p);
             RingPlace<Shared::STAGES> place;
 #pragma unroll 1
-            for (uint32_t tile = blockIdx.x / SHARERS; tile < product.tiles(); tile += gridDim.x / SHARERS) {
-                produce(product, shared, product.work(tile, sharer), place, sharer);
+            for (uint32_t tile = first; tile < product.tiles(); tile += step) {
+                produce(product, shared, product.work(tile, sharer), place, tile == first, sharer);
             }
         } else if (warp == 1 && ptx::elect()) {
             beside(Product(p));
@@ -45,7 +45,6 @@ __device__ __forceinline__ void wgmma_tiles(const typename Product::Params& p, u
         const uint32_t team = consumer / Tile::GROUPS, group = consumer % Tile::GROUPS;
         uint32_t turn = 0;
         RingPlace<Shared::STAGES> place;
-        const uint32_t first = blockIdx.x / SHARERS, step = gridDim.x / SHARERS;
 #pragma unroll 1
         for (uint32_t tile = first; tile < product.tiles(); tile += step) {
             const auto work = product.work(tile, sharer);
@@ -75,7 +74,7 @@ __device__ __forceinline__ void wgmma_persistent(const typename Product::Params&
     RIR_SHARED_DYNAMIC(Shared, shared);
     make_ring(shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     __syncthreads();
-    wgmma_tiles<Product, 1>(p, 0, [](const Product&) {});
+    wgmma_tiles<Product, 1>(p, shared, 0, [](const Product&) {});
 }
 
 }  // namespace conv2d

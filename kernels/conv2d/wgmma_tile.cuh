@@ -54,15 +54,15 @@ struct RowsOfGroup {
     }
 };
 
-// Starts the products of a stage, as one group of wgmma. `rows_at` is a RowsOfGroup, or its like.
+// Starts the products of a step, as one group of wgmma. `rows_at` is a RowsOfGroup, or its like.
 template <typename Tile, typename RowsAt>
-__device__ __forceinline__ void multiply_stage(const typename Tile::Stage& stage, const RowsAt& rows_at,
-                                               typename Tile::Sums& sums) {
+__device__ __forceinline__ void multiply_step(const unsigned char* step_rows, const unsigned char* step_columns,
+                                              const RowsAt& rows_at, typename Tile::Sums& sums) {
     using Rows = typename Tile::Rows;
     using Columns = typename Tile::Columns;
     // A descriptor counts in 16 bytes, and moves by its low bits.
-    const uint64_t rows = descriptor<Rows>(stage.rows);
-    const uint64_t columns = descriptor<Columns>(stage.columns);
+    const uint64_t rows = descriptor<Rows>(step_rows);
+    const uint64_t columns = descriptor<Columns>(step_columns);
     ptx::warpgroup_fence();
 #pragma unroll
     for (uint32_t step = 0; step < Tile::DEPTH / WGMMA_STEP; ++step) {

@@ -97,17 +97,21 @@ struct WgmmaWeightGrad {
                                            Out&) const {
         const uint32_t filters = p.conv.e.k;
         const GroupPlace<Tile> place(work.first_row + group * Tile::GROUP_ROWS, elements, work.first_column);
-        float* dw = p.conv.dw + uint64_t(work.split) * filters * elements + place.first_row;
+        const uint32_t row = fragment_row(place.thread, 0),
+                       column = place.first_column + fragment_column(place.thread, 0);
+        float* at =
+            p.conv.dw + uint64_t(work.split) * filters * elements + place.first_row + row + uint64_t(column) * elements;
+        // One address moves along, since as many as there are sums would not fit beside them.
 #pragma unroll
-        for (uint32_t i = 0; i < BLOCKS; ++i) {
+        for (uint32_t j = 0; j < COLUMNS / 8; ++j) {
 #pragma unroll
-            for (uint32_t at = 0; at < COLUMNS / 2; ++at) {
-                const uint32_t row = i * WGMMA_ROWS + fragment_row(place.thread, at / 2 % 2);
-                const uint32_t k = place.first_column + fragment_column(place.thread, at / 4) + at % 2;
-                if (row < place.count && k < filters) {
-                    dw[uint64_t(k) * elements + row] = sums[i][at];
+            for (uint32_t sum = 0; sum < 4 * BLOCKS; ++sum) {
+                const uint32_t i = sum / 4, down = i * WGMMA_ROWS + sum / 2 % 2 * 8, right = sum % 2;
+                if (row + down < place.count && column + j * 8 + right < filters) {
+                    at[down + right * elements] = sums[i][j * 4 + sum % 4];
                 }
             }
+            at += 8 * uint64_t(elements);
         }
     }
 };

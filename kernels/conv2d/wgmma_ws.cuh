@@ -26,13 +26,16 @@ __device__ __forceinline__ void make_ring(Shared& shared, uint32_t users) {
     }
 }
 
-// By one thread: copies a tile's steps, from `place` on.
+// By one thread: copies a tile's steps, from `place` on. `first`: it is the block's first tile.
 template <typename Product, typename Shared>
 __device__ __forceinline__ void produce(const Product& product, Shared& shared, const typename Product::Work& work,
-                                        RingPlace<Shared::STAGES>& place, uint32_t sharer = 0) {
+                                        RingPlace<Shared::STAGES>& place, bool first = true, uint32_t sharer = 0) {
     auto depth = product.depth(work);
 #pragma unroll 1
     for (uint32_t step = 0; step < work.steps; ++step) {
+        if (first) {
+            shared.fetch_resident(product, work, depth, step);
+        }
         ptx::Barrier& full = shared.full[place.slot];
         // The phase before: of the first round, one that never was.
         ptx::barrier_wait(shared.empty[place.slot], place.parity ^ 1);
@@ -66,7 +69,7 @@ __device__ __forceinline__ void consume(Shared& shared, uint32_t steps, const Ro
 #pragma unroll 1
     for (uint32_t step = 0; step < steps; ++step) {
         ptx::barrier_wait(shared.full[place.slot], place.parity);
-        multiply_stage<Tile>(shared.stages[place.slot], rows_at, sums);
+        multiply_step<Tile>(shared.stages[place.slot].rows, shared.columns(place.slot, step), rows_at, sums);
         if (step > 0) {
             ptx::warpgroup_wait<1>();
             release<SHARERS>(shared.empty[used]);

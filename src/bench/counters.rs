@@ -193,9 +193,7 @@ pub fn ops(bench: &Bench<'_>, network: &Network, filter: Option<&str>) -> Result
 /// # Errors
 /// As [`ops`].
 pub fn layers(bench: &Bench<'_>, network: &Network, filter: Option<&str>) -> Result<Findings> {
-    let sites = network.sites()?.into_iter();
-    let convolutions = sites.filter(|site| site.case.op.operation().name().starts_with("conv2d")).collect();
-    let jobs = chosen(convolutions, filter)?.into_iter().map(|site| -> Job<'_> {
+    let jobs = chosen(network.convolutions()?, filter)?.into_iter().map(|site| -> Job<'_> {
         (site.case.name(), Box::new(move || count(bench, &site.case, site.cost.flops)))
     });
     count_all(bench, jobs.collect())

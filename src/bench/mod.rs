@@ -7,6 +7,7 @@
 //! - [`rates`] measures the machine: what it copies and what it computes.
 //! - [`roofline`] puts the two together.
 //! - [`step`] and [`fusion`] time whole training steps; [`ladder`] one operation in all its forms.
+//! - [`predict`] says what the convolutions should take, by arithmetic alone.
 //! - [`tune`] times every kernel that could run a convolution, and picks the fastest.
 //! - [`counters`] counts on the emulator what cannot be timed there.
 //! - [`report`] is what a run leaves, as JSON and as a table; [`plot`] draws it.
@@ -20,6 +21,7 @@ pub mod ladder;
 pub mod measure;
 pub mod network;
 pub mod plot;
+pub mod predict;
 pub mod rates;
 pub mod report;
 pub mod roofline;

@@ -53,6 +53,16 @@ impl Network {
     pub fn sites(&self) -> Result<Vec<Site>> {
         Ok(sites(&self.graph()?, self.precision))
     }
+
+    /// The convolutions among [`Network::sites`].
+    ///
+    /// # Errors
+    /// As [`Network::graph`].
+    pub fn convolutions(&self) -> Result<Vec<Site>> {
+        let mut sites = self.sites()?;
+        sites.retain(|site| site.case.op.operation().name().starts_with("conv2d"));
+        Ok(sites)
+    }
 }
 
 /// The different nodes of a lowered graph, in its order.
@@ -104,7 +114,7 @@ fn limit(graph: &Graph, node: &Node) -> Limit {
     let filter = |i: usize| shape(i).dims4().unwrap_or([1; 4]);
     Limit::Sum(match node.op {
         Op::Conv2d(_) => filter(1)[1..].iter().product(),
-        Op::Conv2dDataGrad(_) => filter(1)[..3].iter().product(),
+        Op::Conv2dDataGrad(ref op) => op.conv.branches() * filter(1)[..3].iter().product::<usize>(),
         Op::Conv2dWeightGrad(_) => shape(1).rows(),
         Op::BatchStats(_)
         | Op::BatchNormReduce(_)
@@ -164,6 +174,7 @@ mod tests {
         layers.chunk_by(|a, b| a == b).for_each(|layer| match layer[0] {
             // Nobody wants the gradient of the images.
             "stem" => assert_eq!(layer.len(), 2),
+            name if name.ends_with("shortcut") => panic!("{name} is a part of its layer 1"),
             name => assert_eq!(layer.len(), 3, "{name}"),
         });
     }

@@ -275,8 +275,7 @@ pub fn ops(bench: &Bench<'_>, network: &Network, filter: Option<&str>) -> Result
 /// # Errors
 /// If no name contains `filter`.
 pub fn layers(bench: &Bench<'_>, network: &Network, filter: Option<&str>) -> Result<Findings> {
-    let convolutions = |site: &Site| site.case.op.operation().name().starts_with("conv2d");
-    let sites = chosen(network.sites()?.into_iter().filter(convolutions).collect(), filter)?;
+    let sites = chosen(network.convolutions()?, filter)?;
     let (rows, not_run) = measure_all(bench, &sites);
     let mut each = Vec::new();
     // Time only runs out: what was not run is the end of the list.

@@ -338,7 +338,7 @@ pub struct Checked {
     pub error: f64,
     /// The limit of that output.
     pub limit: f64,
-    /// How many elements of the first output were compared; `None`: all.
+    /// How many elements of every product were compared; `None`: all.
     pub samples: Option<usize>,
 }
 
@@ -370,20 +370,29 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Checked> {
     let arguments: Vec<&Tensor> = inputs.iter().chain(&arguments).collect();
     let context = Context { precision: case.precision, learning_rate: LEARNING_RATE, kinds: &case.kinds };
     let samples = samples(case, got.tensors[0].data.len());
-    // Of a sampled case, what is derived below from the first output as it was stored.
+    // Of a sampled case its products; and below what is derived from them as they were stored.
     let mut want: Vec<Option<Tensor>> = match &samples {
         None => evaluate(&case.op, &arguments, &context).into_iter().map(Some).collect(),
-        Some(_) => vec![None; got.tensors.len()],
+        Some(at) => (0..got.tensors.len())
+            .map(|o| Some(Tensor::new([at.len()], sampled(&case.op, &arguments, o, at)?)))
+            .collect(),
     };
+    let picked = |(got, want): (&Tensor, &Option<Tensor>)| {
+        let at = samples.as_ref().filter(|_| want.is_some())?;
+        Some(Tensor::new([at.len()], at.iter().map(|&i| got.data[i]).collect()))
+    };
+    let picked: Vec<Option<Tensor>> = got.tensors.iter().zip(&want).map(picked).collect();
     if want.len() != got.tensors.len() {
         return Err(Error::device(format!("gave {} results, not {}", got.tensors.len(), want.len())));
     }
     let mut rules = vec![case.limit; want.len()];
     match &case.op {
         Op::Conv2d(conv) if conv.epilogue == Epilogue::Statistics => {
-            let stored = &got.tensors[0];
-            want[1] = Some(evaluate(&crate::ops::BatchStats.into(), &[stored], &context).remove(0));
-            rules[1] = Limit::Sum(stored.shape.rows());
+            for (b, outputs) in got.tensors.chunks(2).enumerate() {
+                let stored = &outputs[0];
+                let stats = evaluate(&crate::ops::BatchStats.into(), &[stored], &context).remove(0);
+                (want[2 * b + 1], rules[2 * b + 1]) = (Some(stats), Limit::Sum(stored.shape.rows()));
+            }
         }
         Op::Conv2dDataGrad(grad) if grad.epilogue.branches() > 0 => {
             let stored = &got.tensors[0];
@@ -403,13 +412,8 @@ fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Checked> {
         Op::SoftmaxCrossEntropy(_) => rules[1] = Limit::Exact, // a number of samples
         _ => {}
     }
-    let picked = samples.as_ref().map(|at| {
-        want[0] = sampled(&case.op, &arguments, at).map(|elements| Tensor::new([at.len()], elements));
-        Tensor::new([at.len()], at.iter().map(|&i| got.tensors[0].data[i]).collect())
-    });
-    let first = picked.as_ref().unwrap_or(&got.tensors[0]);
     let mut results = Vec::new();
-    let outputs = std::iter::once(first).chain(&got.tensors[1..]);
+    let outputs = got.tensors.iter().zip(&picked).map(|(whole, picked)| picked.as_ref().unwrap_or(whole));
     for ((got, want), (role, rule)) in outputs.zip(want).zip(got.roles.iter().zip(rules)) {
         let want = want.ok_or_else(|| {
             Error::device(format!("{} has an output that is not compared by samples", case.name()))

@@ -34,6 +34,10 @@ pub struct Machine {
     /// Let no CUDA kernel begin before the one before it has ended
     #[arg(long)]
     no_overlap: bool,
+    /// CUDA kernels pass over the rows of a tensor from the first to the last, as convolutions do, and not from the last,
+    /// which the cache still holds, to the first; no result depends on it
+    #[arg(long)]
+    ascending: bool,
     /// Threads of the cpu [default: all]; no result depends on it
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
@@ -67,6 +71,7 @@ impl Machine {
             graph: !self.no_graph && !self.sync,
             sync: self.sync,
             overlap: !self.no_overlap,
+            ascending: self.ascending,
         }
     }
 }

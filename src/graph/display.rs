@@ -332,6 +332,7 @@ mod tests {
         }
         assert!(text.contains("= conv2d(%"), "{text}");
         assert!(text.contains("identity 8, epilogue Statistics"), "{text}");
+        assert!(text.contains("identity 8, projected, epilogue Statistics"), "{text}");
     }
 
     /// What a plan prints is what it keeps apart: tensors alive together do not overlap.

@@ -1,4 +1,5 @@
-//! Two-dimensional convolution, with ResNet Init's identity and a layer's statistics as epilogues.
+//! Two-dimensional convolution, with ResNet Init's identity, a layer's statistics as epilogue, and a second filter for a
+//! block's projection.
 
 use super::{Backward, Operation, Shortcut, ShortcutBackward, elements, expect_inputs, expect_shape, nhwc};
 use crate::error::Result;
@@ -28,6 +29,10 @@ pub enum Epilogue {
 /// subsampled, are added in the accumulator. Inputs: x [N H W C], w [K R S C]; with [`Epilogue::ScaleShift`] also
 /// [2 K] (scale, shift) and, with `outer`, [N P Q K]. Outputs: z [N P Q K]; with [`Epilogue::Statistics`] also
 /// [2 K] (mean, biased variance).
+///
+/// A block whose outer shortcut is a projection (paper: "RiR block") reads its input twice: in layer 1 and in the
+/// projection. Where both are alike but for E, `projected` makes them one operation: wp [K R S C] follows w, and
+/// zp = conv(x, wp) [N P Q K], with statistics of its own, follows z and its statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Conv2d {
     /// Step between filter positions.
@@ -36,6 +41,8 @@ pub struct Conv2d {
     pub pad: usize,
     /// Channels that E copies: 0 in an ordinary convolution.
     pub identity: usize,
+    /// A second filter without E, that of a block's projection, reads the same input.
+    pub projected: bool,
     /// What is done with z before it is stored.
     pub epilogue: Epilogue,
 }
@@ -48,6 +55,15 @@ impl Conv2d {
     /// Output extent along one dimension; `None` where the filter does not fit.
     pub fn output_extent(&self, input: usize, filter: usize) -> Option<usize> {
         (input + 2 * self.pad).checked_sub(filter).map(|room| room / self.stride + 1)
+    }
+    /// Filters [K R S C], each with outputs of its own.
+    pub fn branches(&self) -> usize {
+        1 + usize::from(self.projected)
+    }
+    /// The convolution with its first filter, or with its second, alone.
+    pub fn branch(&self, branch: usize) -> Self {
+        let identity = if branch == 0 { self.identity } else { 0 };
+        Self { identity, projected: false, ..*self }
     }
     /// The identity E as the shortcut it is.
     pub fn shortcut(&self, channels: usize) -> Shortcut {
@@ -100,8 +116,14 @@ impl Operation for Conv2d {
             Epilogue::ScaleShift { outer, .. } => 1 + usize::from(outer),
             _ => 0,
         };
-        expect_inputs(inputs, 2 + extra)?;
+        expect_inputs(inputs, 1 + self.branches() + extra)?;
         let z = self.output(inputs[0], inputs[1])?;
+        if self.projected {
+            if extra > 0 {
+                return Err(shape_error("a convolution with a projection has no folded batch norm"));
+            }
+            expect_shape(inputs[2], &inputs[1].shape, "the projection's filter")?;
+        }
         let pair = Shape::from([2, z.channels()]);
         if extra > 0 {
             expect_shape(inputs[2], &pair, "scale and shift")?;
@@ -113,15 +135,18 @@ impl Operation for Conv2d {
         if self.epilogue == Epilogue::Statistics {
             outputs.push((pair, Role::Exact));
         }
-        Ok(outputs)
+        Ok(vec![outputs; self.branches()].concat())
     }
     fn input_roles(&self, inputs: &[&Value]) -> Vec<Role> {
-        let roles = [Role::Activation, Role::Activation, Role::Exact, Role::Activation];
-        roles[..inputs.len()].to_vec()
+        let mut roles = vec![Role::Activation; inputs.len()];
+        if let Epilogue::ScaleShift { .. } = self.epilogue {
+            roles[2] = Role::Exact;
+        }
+        roles
     }
-    /// Differentiation comes before fusion, so E and the epilogues are separate nodes then.
+    /// Differentiation comes before fusion, so E, the epilogues and the projection are separate nodes then.
     fn gradient(&self, back: &mut Backward<'_>) -> Result<Vec<Option<ValueId>>> {
-        if self.identity > 0 || self.epilogue != Epilogue::None {
+        if self.identity > 0 || self.projected || self.epilogue != Epilogue::None {
             return Err(shape_error("differentiate before fusing: a fused conv2d has no gradient rule"));
         }
         let (dz, x, w) = (back.dy()?, back.inputs[0], back.inputs[1]);
@@ -136,7 +161,8 @@ impl Operation for Conv2d {
             Epilogue::Statistics => super::batch_norm::statistics_flops(z),
             Epilogue::ScaleShift { outer, .. } => elements(z) * (2 + u64::from(outer)),
         };
-        2 * multiply_adds(z, inputs[1]) + identity_adds(z, self.identity) + epilogue
+        let branch = 2 * multiply_adds(z, inputs[1]) + epilogue;
+        self.branches() as u64 * branch + identity_adds(z, self.identity)
     }
 }
 
@@ -176,9 +202,10 @@ impl GradEpilogue {
     }
 }
 
-/// `dx = conv_transposed(dz, w) + E^T dz (+ addend)`, then its epilogue.
+/// `dx = conv_transposed(dz, w) + E^T dz (+ conv_transposed(dzp, wp)) (+ addend)`, then its epilogue.
 ///
-/// Inputs: dz [N P Q K], w [K R S C]; with [`Addend::Tensor`] one [N H W C]; with [`Addend::Masked`] dy [N H W C] and
+/// Inputs: dz [N P Q K], w [K R S C]; where the convolution is projected also dzp [N P Q K], wp [K R S C], so that a
+/// block's input gains the gradient of layer 1 and of its projection at once; with [`Addend::Tensor`] one [N H W C]; with [`Addend::Masked`] dy [N H W C] and
 /// its mask; with [`GradEpilogue::Relu`] ReLU's mask, then z [N H W C] and statistics [2 C] of each batch norm.
 /// Outputs: dx [N H W C]; with [`GradEpilogue::Relu`] g in its place, then `sum g` and `sum g * zhat`, `[C]`, of each
 /// batch norm: the gradients of its shift and its scale.
@@ -199,13 +226,18 @@ impl Conv2dDataGrad {
     pub fn new(conv: Conv2d, input: Shape) -> Self {
         Self { conv, input, addend: Addend::None, epilogue: GradEpilogue::None }
     }
+    /// Which input is the addend, where there is one: it follows the gradients and their filters.
+    pub fn first_of_addend(&self) -> usize {
+        2 * self.conv.branches()
+    }
     /// Which input is ReLU's mask, where there is one: those of the epilogue follow those of the addend.
     pub fn first_of_epilogue(&self) -> usize {
-        2 + match self.addend {
-            Addend::None => 0,
-            Addend::Tensor => 1,
-            Addend::Masked => 2,
-        }
+        self.first_of_addend()
+            + match self.addend {
+                Addend::None => 0,
+                Addend::Tensor => 1,
+                Addend::Masked => 2,
+            }
     }
     /// The transpose of E, as the operation of its own that it is before fusion.
     pub fn shortcut_backward(&self, channels: usize, copied: usize) -> ShortcutBackward {
@@ -222,9 +254,12 @@ impl Operation for Conv2dDataGrad {
         let (first, branches) = (self.first_of_epilogue(), self.epilogue.branches());
         expect_inputs(inputs, first + if branches > 0 { 1 + 2 * branches } else { 0 })?;
         let x = Value { shape: self.input.clone(), ..inputs[0].clone() };
-        let z = Conv2d { epilogue: Epilogue::None, ..self.conv }.output(&x, inputs[1])?;
-        expect_shape(inputs[0], &z, "dz")?;
-        for addend in &inputs[2..first] {
+        let z = self.conv.output(&x, inputs[1])?;
+        for branch in inputs[..self.first_of_addend()].chunks(2) {
+            expect_shape(branch[0], &z, "dz")?;
+            expect_shape(branch[1], &inputs[1].shape, "the projection's filter")?;
+        }
+        for addend in &inputs[self.first_of_addend()..first] {
             expect_shape(addend, &self.input, "the addend")?;
         }
         let c = self.input.channels();
@@ -250,7 +285,7 @@ impl Operation for Conv2dDataGrad {
             GradEpilogue::Relu { projected: false } => &[Mask, Activation, Exact],
             GradEpilogue::Relu { projected: true } => &[Mask, Activation, Exact, Activation, Exact],
         };
-        [&[Activation, Activation], addend, epilogue].concat()
+        [&vec![Activation; self.first_of_addend()], addend, epilogue].concat()
     }
     fn flops(&self, inputs: &[&Value], outputs: &[&Value]) -> u64 {
         let added = if self.addend == Addend::None { 0 } else { elements(outputs[0]) };
@@ -259,18 +294,20 @@ impl Operation for Conv2dDataGrad {
             branches => super::two_stream::reduction_flops(outputs[0], branches),
         };
         let epilogue = added + reduced;
-        2 * multiply_adds(inputs[0], inputs[1]) + identity_adds(inputs[0], self.conv.identity) + epilogue
+        let products = self.conv.branches() as u64 * 2 * multiply_adds(inputs[0], inputs[1]);
+        products + identity_adds(inputs[0], self.conv.identity) + epilogue
     }
 }
 
 /// `dw[k, r, s, c] = sum over n, p, q of dz[n, p, q, k] x[n, p*stride + r - pad, q*stride + s - pad, c]`.
 ///
-/// E is constant: it has no part in this. Inputs: x [N H W C], dz [N P Q K].
+/// E is constant: it has no part in this. Inputs: x [N H W C], dz [N P Q K]; where the convolution is projected also
+/// dzp [N P Q K]. Outputs: dw [K R S C], and dwp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conv2dWeightGrad {
     /// The forward convolution.
     pub conv: Conv2d,
-    /// Extents of the filter, K R S C.
+    /// Extents of a filter, K R S C.
     pub filter: Shape,
 }
 
@@ -279,16 +316,16 @@ impl Operation for Conv2dWeightGrad {
         "conv2d_weight_grad"
     }
     fn infer(&self, inputs: &[&Value]) -> Result<Vec<(Shape, Role)>> {
-        expect_inputs(inputs, 2)?;
+        expect_inputs(inputs, 1 + self.conv.branches())?;
         let w = Value { shape: self.filter.clone(), ..inputs[0].clone() };
-        let z = Conv2d { epilogue: Epilogue::None, ..self.conv }.output(inputs[0], &w)?;
-        expect_shape(inputs[1], &z, "dz")?;
-        Ok(vec![(self.filter.clone(), Role::Exact)])
+        let z = self.conv.output(inputs[0], &w)?;
+        inputs[1..].iter().try_for_each(|dz| expect_shape(dz, &z, "dz"))?;
+        Ok(vec![(self.filter.clone(), Role::Exact); self.conv.branches()])
     }
-    fn input_roles(&self, _: &[&Value]) -> Vec<Role> {
-        vec![Role::Activation; 2]
+    fn input_roles(&self, inputs: &[&Value]) -> Vec<Role> {
+        vec![Role::Activation; inputs.len()]
     }
     fn flops(&self, inputs: &[&Value], outputs: &[&Value]) -> u64 {
-        2 * multiply_adds(inputs[1], outputs[0])
+        self.conv.branches() as u64 * 2 * multiply_adds(inputs[1], outputs[0])
     }
 }

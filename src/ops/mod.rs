@@ -7,7 +7,7 @@
 //!
 //! | operation | forward | gradients |
 //! |---|---|---|
-//! | [`Conv2d`] (+ identity, statistics, or a folded epilogue) | `conv2d.rs` | [`Conv2dDataGrad`], [`Conv2dWeightGrad`] |
+//! | [`Conv2d`] (+ identity, statistics, projection, or a folded epilogue) | `conv2d.rs` | [`Conv2dDataGrad`], [`Conv2dWeightGrad`] |
 //! | [`BatchStats`], [`BatchNorm`], [`UpdateRunning`] | `batch_norm.rs` | [`BatchNormReduce`], [`BatchNormBackward`] |
 //! | [`FoldBatchNorm`], [`ScaleShift`] | `fold.rs` | evaluation only |
 //! | [`TwoStreamUpdate`] | `two_stream.rs` | [`TwoStreamReduce`], [`TwoStreamBackward`] |

@@ -1,11 +1,14 @@
 //! What the tiled convolutions move, counted access by access: no bank conflict, and no sector read in vain. On tensor
 //! cores, also exactly as many bytes and products as the arithmetic of their tiles says.
 
+use rir::device::cuda::choices::predict::predict;
 use rir::device::cuda::driver::Driver;
 use rir::device::cuda::emulator::{Counters, EmulatorDriver};
+use rir::device::cuda::launch::conv2d::Extents;
+use rir::device::cuda::launch::wgmma::{self, Tile};
 use rir::device::cuda::launch::{Address, Memory, Site, View, launches, scratch};
-use rir::device::cuda::{Choices, Kernels};
-use rir::graph::{Graph, Precision, Role, Shape, lower, plan};
+use rir::device::cuda::{Choices, Kernels, kernels::forms};
+use rir::graph::{DType, Graph, Precision, Role, Shape, lower, plan};
 use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
 
 /// Runs one operation on zeros and counts.
@@ -106,6 +109,39 @@ fn tensor_cores_move_and_multiply_what_their_tiles_say() {
                 [2 * (PAIRS * columns + filter), 2 * PIXELS * columns]
             };
             assert_eq!([c.global_read_bytes, c.global_written_bytes], global, "{name}");
+        }
+    }
+}
+
+/// What copies bring to shared memory and products read from it, and the products, are those of the arithmetic that
+/// predictions are made of. Filters that stay come once for each of the emulator's four blocks.
+#[test]
+#[cfg_attr(rir_emu_sanitized, ignore = "with sanitizers the emulator does not see every access")]
+fn wgmma_moves_and_multiplies_what_its_predictions_say() {
+    const BLOCKS: u64 = 4;
+    for channels in [96, 192] {
+        for (op, shapes) in products([8, 16, 16, channels]) {
+            let inputs = shapes.map(Shape::from);
+            let inputs: Vec<&Shape> = inputs.iter().collect();
+            let extents = Extents::of_op(&op, &inputs).unwrap();
+            let weight_grad = matches!(op, Op::Conv2dWeightGrad(_));
+            let flops = 2.0 * (8 * 256 * 9 * channels * channels) as f64;
+            let of_hopper = forms(&op, &inputs, DType::Bf16, Generation::Hopper);
+            for form in of_hopper.into_iter().filter(|form| form.needs_hopper()) {
+                let name = format!("{}, {channels} channels, {form}", op.operation().name());
+                let c = count(op.clone(), shapes, Precision::Bf16, form);
+                let columns = wgmma::columns(form, weight_grad, extents.columns(&op));
+                let tile = Tile::new(form, &op, &extents, columns);
+                let splits = if weight_grad { tile.splits(&extents, 4) } else { 1 };
+                let predicted = predict(4, tile, &op, &extents, splits);
+                let stay = form == Kernels::WgmmaResident;
+                let filters = if stay { BLOCKS * 2 * 9 * (channels * channels) as u64 } else { 0 };
+                let moved = c.bulk_arrived_bytes + c.warpgroup_read_bytes - filters;
+                assert_eq!(moved as f64, (predicted.shared_bytes_per_flop * flops).round(), "{name}: {c:?}");
+                assert!(c.warpgroup_flops as f64 >= flops, "{name}");
+                assert!(c.bulk_read_bytes <= c.bulk_arrived_bytes, "{name}");
+                assert_eq!(c.shared_cycles, c.shared_least_cycles, "{name}: {c:?}");
+            }
         }
     }
 }

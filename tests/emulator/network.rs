@@ -40,20 +40,21 @@ fn train(mut model: Model, graph: &Graph, state: &State, fusions: Fusions) -> (V
     (losses.collect(), model.state())
 }
 
-/// Every weight one unit in the last place up or down, by a draw of its own.
-fn perturbed(state: &State, seed: u64) -> State {
-    let ulp = f64::from(f32::EPSILON) / 2.0;
+/// Every weight moved up or down by this part of it, by a draw of its own.
+fn perturbed(state: &State, part: f64, seed: u64) -> State {
     let parameters = (state.parameters.iter().enumerate())
         .map(|(i, values)| {
             let draws = common::normals(values.len(), seed, i as u32);
-            values.iter().zip(draws).map(|(w, d)| w * (1.0 + ulp.copysign(d) * 2.0)).collect()
+            values.iter().zip(draws).map(|(w, d)| w * (1.0 + part.copysign(d))).collect()
         })
         .collect();
     State { parameters, running: state.running.clone() }
 }
 
 /// Ten steps of a tiny RiR on the emulator stay as near to the CPU's as CPU runs stay to each other whose weights begin
-/// one unit in the last place apart. Ten such runs give the band; three times its width allows for so few of them.
+/// one unit in the last place apart; under bf16 so far that one of some 250 rounds to its neighbour, as now and then a
+/// sum does whose terms were added in another order. Ten such runs give the band; three times its width allows for so
+/// few of them.
 #[test]
 fn ten_steps_stay_in_the_band_of_the_cpus_own_rounding() {
     let graph = tiny_rir();
@@ -63,7 +64,8 @@ fn ten_steps_stay_in_the_band_of_the_cpus_own_rounding() {
             train(Model::new(factory, &graph.state, precision), &graph, state, Fusions::ALL).0
         };
         let cpu = on(common::cpu, &state);
-        let others: Vec<_> = (0..10).map(|seed| on(common::cpu, &perturbed(&state, seed))).collect();
+        let part = if precision == Precision::F32 { f64::from(f32::EPSILON) } else { (-16f64).exp2() };
+        let others: Vec<_> = (0..10).map(|seed| on(common::cpu, &perturbed(&state, part, seed))).collect();
         for (name, factory) in [("unasked", emulator as Factory), ("naive", naive)] {
             let emulated = on(factory, &state);
             let first = (emulated[0] / cpu[0] - 1.0).abs();

@@ -8,7 +8,7 @@ use rir::device::cuda::driver::Driver;
 use rir::device::cuda::emulator::{Counters, EmulatorDriver};
 use rir::device::cuda::launch::join::join;
 use rir::device::cuda::launch::{Address, Launch, Memory, Site, View, launches, scratch};
-use rir::device::cuda::{Choices, Generation, Kernels, Options};
+use rir::device::cuda::{Choices, Generation, Options};
 use rir::graph::{Graph, Plan, Precision, Role, Shape, lower, plan};
 use rir::ops::{
     BatchNorm, BatchNormBackward, Cast, Op, Outer, ScaleShift, Shortcut, TwoStreamBackward, TwoStreamUpdate,
@@ -40,6 +40,7 @@ struct Run {
     card: EmulatorDriver,
     plan: Plan,
     memory: Memory,
+    choices: Choices,
 }
 
 impl Run {
@@ -72,27 +73,24 @@ impl Run {
         let bytes: Vec<u8> =
             (0..plan.workspace_bytes).map(|i| if i % 2 == 0 { (i * 37 % 251) as u8 } else { 0x3f }).collect();
         card.upload(workspace, &bytes).unwrap();
-        Self { card, plan, memory }
+        let choices = Choices { generation: Generation::Hopper, multiprocessors: 4, ..Choices::default() };
+        Self { card, plan, memory, choices }
     }
 
     fn site(&self, n: usize) -> Site<'_> {
-        const CHOICES: &Choices = &Choices::new(Kernels::Auto, Generation::Hopper);
         let table = View { address: Address::default(), bytes: 0 };
-        Site { plan: &self.plan, n, memory: &self.memory, choices: CHOICES, table }
+        Site { plan: &self.plan, n, memory: &self.memory, choices: &self.choices, table }
     }
 
     fn launches(&self) -> Vec<Vec<Launch>> {
         (0..self.plan.graph.nodes.len()).map(|n| launches(&self.site(n)).unwrap()).collect()
     }
 
-    /// The node's one launch; by so many blocks in place of its own number.
-    fn pass(&mut self, blocks: Option<u32>) -> Counters {
+    /// The node's one launch; by this grid in place of its own.
+    fn pass(&mut self, grid: Option<[u32; 3]>) -> Counters {
         let mut launches = self.launches().concat();
         assert_eq!(launches.len(), 1, "one pass is one launch");
-        if let Some(blocks) = blocks {
-            assert!(blocks < launches[0].grid[0]);
-            launches[0].grid[0] = blocks;
-        }
+        launches[0].grid = grid.unwrap_or(launches[0].grid);
         self.card.count();
         self.card.launch(&launches[0]).unwrap();
         self.card.counters().unwrap()
@@ -144,7 +142,7 @@ fn a_fused_pass_moves_each_element_once_in_whole_sectors() {
 }
 
 #[test]
-pub fn any_number_of_rows_a_thread_gives_the_same_bits() {
+pub fn any_share_of_the_rows_in_any_order_gives_the_same_bits() {
     let subsampled = Outer::Subsampled(Shortcut::new(2, CHANNELS, 48));
     let cases: [(Op, Vec<Kind>); 8] = [
         (update(Outer::Identity), [&NORM[..], &[Z]].concat()),
@@ -161,13 +159,19 @@ pub fn any_number_of_rows_a_thread_gives_the_same_bits() {
     ];
     for (op, inputs) in cases {
         for precision in [Precision::F32, Precision::Bf16] {
-            let of = |blocks| {
+            let of = |grid, ascending| {
                 let mut run = Run::new(&op, &inputs, precision);
-                run.pass(blocks);
+                run.choices.ascending = ascending;
+                run.pass(grid);
                 run.outputs()
             };
-            // Three blocks have a multiple of 12 threads: two rows a thread in place of one.
-            assert!(of(None) == of(Some(3)), "{op:?} in {precision}");
+            // Three blocks have a multiple of 12 threads: two rows a thread in place of one; and again one, in two runs;
+            // and some of three runs without a row.
+            let descending = of(None, false);
+            for grid in [None, Some([3, 1, 1]), Some([3, 2, 1]), Some([3, 3, 1])] {
+                assert!(of(grid, true) == descending, "{op:?} in {precision}: {grid:?}");
+                assert!(of(grid, false) == descending, "{op:?} in {precision}: {grid:?}, descending");
+            }
         }
     }
 }

@@ -31,8 +31,8 @@ fn the_emulator_holds_to_what_it_is_written_from() {
 }
 
 #[test]
-fn the_index_maths_of_convolution_hold_by_brute_force() {
-    for name in ["index", "mma_index", "wgmma_index"] {
+fn the_index_maths_hold_by_brute_force() {
+    for name in ["index", "mma_index", "wgmma_index", "pass_index"] {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let source = kernels().join("tests").join(name).with_extension("cpp");
         let mut compile = Command::new(env!("RIR_EMU_CXX"));

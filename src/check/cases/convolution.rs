@@ -12,9 +12,12 @@ struct Geometry {
     conv: Conv2d,
 }
 
+const fn plain(stride: usize, pad: usize) -> Conv2d {
+    Conv2d { stride, pad, identity: 0, projected: false, epilogue: Epilogue::None }
+}
+
 const fn same(image: [usize; 4], k: usize, size: usize, stride: usize) -> Geometry {
-    let conv = Conv2d { stride, pad: size / 2, identity: 0, epilogue: Epilogue::None };
-    Geometry { image, k, size, conv }
+    Geometry { image, k, size, conv: plain(stride, size / 2) }
 }
 
 const GEOMETRIES: [Geometry; 16] = [
@@ -34,10 +37,7 @@ const GEOMETRIES: [Geometry; 16] = [
     same([4, 6, 6, 64], 64, 3, 1),
     same([2, 8, 8, 96], 96, 3, 1),
     // Without padding the image shrinks, and no identity fits.
-    Geometry {
-        conv: Conv2d { stride: 1, pad: 0, identity: 0, epilogue: Epilogue::None },
-        ..same([2, 7, 5, 6], 10, 3, 1)
-    },
+    Geometry { conv: plain(1, 0), ..same([2, 7, 5, 6], 10, 3, 1) },
 ];
 
 /// What tensor cores tile otherwise: channels in whole chunks of 8 and in stages of 32, all widths of tiles, several tiles
@@ -71,6 +71,10 @@ const FOR_HOPPER: [Geometry; 7] = [
 ];
 
 impl Geometry {
+    /// The same with a projection's filter beside its own.
+    fn projected(&self) -> Self {
+        Self { conv: Conv2d { projected: true, ..self.conv }, ..*self }
+    }
     fn filter(&self) -> Shape {
         [self.k, self.size, self.size, self.image[3]].into()
     }
@@ -90,10 +94,11 @@ impl Geometry {
         identities
     }
     fn form(&self, identity: usize, suffix: &str) -> String {
-        let Conv2d { stride, pad, .. } = self.conv;
+        let Conv2d { stride, pad, projected, .. } = self.conv;
         let e = if identity > 0 { format!("-e{identity}") } else { String::new() };
+        let projected = if projected { "-projected" } else { "" };
         let image = activation(self.image);
-        format!("{image}k{k}r{r}s{stride}p{pad}{e}{suffix}", k = self.k, r = self.size)
+        format!("{image}k{k}r{r}s{stride}p{pad}{e}{projected}{suffix}", k = self.k, r = self.size)
     }
     fn forward(&self, identity: usize, epilogue: Epilogue) -> Row {
         let conv = Conv2d { identity, epilogue, ..self.conv };
@@ -106,6 +111,9 @@ impl Geometry {
             Epilogue::ScaleShift { outer: true, relu: true } => ("-scale-outer-relu", 2),
         };
         let mut row = Row::new(conv, self.form(identity, suffix), [self.image.into(), self.filter()]);
+        if conv.projected {
+            row = row.with(self.filter(), Fill::Normal);
+        }
         if extra > 0 {
             row = row.with([2, self.k], Fill::Normal);
         }
@@ -125,7 +133,10 @@ impl Geometry {
         };
         let end = ["", "-relu", "-relu-projection"][branches];
         let form = self.form(identity, &format!("{suffix}{end}"));
-        let row = Row::new(op, form, [self.output(), self.filter()]);
+        let mut row = Row::new(op, form, [self.output(), self.filter()]);
+        if conv.projected {
+            row = row.with(self.output(), Fill::Normal).with(self.filter(), Fill::Normal);
+        }
         let mut row = addends.into_iter().fold(row, |row, fill| row.with(self.image, fill));
         if branches > 0 {
             row = row.with(self.image, Fill::Mask);
@@ -133,12 +144,15 @@ impl Geometry {
         for _ in 0..branches {
             row = row.with(self.image, Fill::Normal).with([2, self.image[3]], Fill::Statistics);
         }
-        row.sums(self.size * self.size * self.k)
+        row.sums(conv.branches() * self.size * self.size * self.k)
     }
     fn weight_grad(&self) -> Row {
         let op = Conv2dWeightGrad { conv: self.conv, filter: self.filter() };
-        let shapes = [self.image.into(), self.output()];
-        Row::new(op, self.form(0, ""), shapes).sums(self.output().rows())
+        let mut row = Row::new(op, self.form(0, ""), [self.image.into(), self.output()]);
+        if self.conv.projected {
+            row = row.with(self.output(), Fill::Normal);
+        }
+        row.sums(self.output().rows())
     }
 }
 
@@ -155,6 +169,21 @@ fn shadow_weights() -> Vec<Row> {
     let many =
         (0..70).fold(Row::new(many, "many", []), |row, i| row.with([1 + i % 3, 3, 3, 2], Fill::Normal));
     forms.map(row).into_iter().chain([many]).collect()
+}
+
+/// Layer 1 and a projection together, with E and without, and every addend and epilogue of the gradient.
+fn projection(geometry: Geometry) -> Vec<Row> {
+    let identity = geometry.identities().get(1).copied().unwrap_or(0);
+    let relu = |projected| GradEpilogue::Relu { projected };
+    vec![
+        geometry.forward(0, Epilogue::None),
+        geometry.forward(identity, Epilogue::Statistics),
+        geometry.data_grad(0, Addend::None, GradEpilogue::None),
+        geometry.data_grad(identity, Addend::Masked, GradEpilogue::None),
+        geometry.data_grad(identity, Addend::None, relu(false)),
+        geometry.data_grad(identity, Addend::Tensor, relu(true)),
+        geometry.weight_grad(),
+    ]
 }
 
 /// Conv2d, Conv2dDataGrad, Conv2dWeightGrad and ShadowWeights.
@@ -194,6 +223,9 @@ pub(super) fn rows() -> Vec<Row> {
         rows.push(geometry.data_grad(identity, Addend::Tensor, GradEpilogue::Relu { projected: true }));
         rows.push(geometry.weight_grad());
     }
+    // Where a block projects, it strides.
+    let strided = FOR_TENSOR_CORES.iter().filter(|geometry| geometry.conv.stride > 1);
+    rows.extend(GEOMETRIES.iter().chain(strided).map(Geometry::projected).flat_map(projection));
     // One image more than two of any tile's rows, so that a reduction over pixels takes several rounds.
     rows.push(same([9, 16, 16, 10], 20, 3, 1).weight_grad());
     rows.push(same([9, 16, 16, 8], 16, 3, 1).weight_grad());

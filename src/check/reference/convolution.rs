@@ -55,8 +55,12 @@ fn output(conv: &Conv2d, x: &Tensor, w: &Tensor) -> Shape {
     [n, extent(height, rows), extent(width, columns), k].into()
 }
 
-/// `z = conv(x, W + E)`, then the epilogue.
+/// `z = conv(x, W + E)`, then the epilogue; and a projection's `zp = conv(x, Wp)` likewise.
 pub(super) fn forward(op: &Conv2d, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tensor> {
+    if op.projected {
+        let branch = |b: usize| forward(&op.branch(b), &[inputs[0], inputs[1 + b]], context);
+        return [branch(0), branch(1)].concat();
+    }
     let (x, w) = (inputs[0], effective_filter(op, inputs[1]));
     let mut z = Tensor::zeros(output(op, x, &w));
     let shape = z.shape.clone();
@@ -77,17 +81,20 @@ pub(super) fn forward(op: &Conv2d, inputs: &[&Tensor], context: &Context<'_>) ->
     }
 }
 
-/// `dx = conv_transposed(dz, W + E)`, then the addend, then the epilogue.
+/// `dx = conv_transposed(dz, W + E)`, and a projection's `conv_transposed(dzp, Wp)`, then the addend, then the epilogue.
 pub(super) fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tensor> {
-    let (dz, w) = (inputs[0], effective_filter(&op.conv, inputs[1]));
     let mut dx = Tensor::zeros(op.input.clone());
-    products(&op.conv, &op.input, &w.shape, &dz.shape, |at_x, at_w, at_z| {
-        dx.data[at_x] += dz.data[at_z] * w.data[at_w];
-    });
+    for b in 0..op.conv.branches() {
+        let (dz, w) = (inputs[2 * b], effective_filter(&op.conv.branch(b), inputs[2 * b + 1]));
+        products(&op.conv, &op.input, &w.shape, &dz.shape, |at_x, at_w, at_z| {
+            dx.data[at_x] += dz.data[at_z] * w.data[at_w];
+        });
+    }
+    let added = &inputs[op.first_of_addend()..];
     let dx = match op.addend {
         Addend::None => dx,
-        Addend::Tensor => add(&[&dx, inputs[2]]),
-        Addend::Masked => add(&[&dx, &gate(inputs[2], inputs[3])]),
+        Addend::Tensor => add(&[&dx, added[0]]),
+        Addend::Masked => add(&[&dx, &gate(added[0], added[1])]),
     };
     match op.epilogue {
         GradEpilogue::None => vec![dx],
@@ -111,13 +118,16 @@ pub(super) fn shadow_weights(op: &ShadowWeights, filters: &[&Tensor]) -> Vec<Ten
     filters.iter().zip(&op.identities).map(shadow).collect()
 }
 
-/// `dw`: E is constant.
-pub(super) fn weight_grad(op: &Conv2dWeightGrad, x: &Tensor, dz: &Tensor) -> Tensor {
-    let mut dw = Tensor::zeros(op.filter.clone());
-    products(&op.conv, &x.shape, &op.filter, &dz.shape, |at_x, at_w, at_z| {
-        dw.data[at_w] += x.data[at_x] * dz.data[at_z];
-    });
-    dw
+/// `dw`, of each `dz`: E is constant.
+pub(super) fn weight_grad(op: &Conv2dWeightGrad, x: &Tensor, gradients: &[&Tensor]) -> Vec<Tensor> {
+    let of = |dz: &&Tensor| {
+        let mut dw = Tensor::zeros(op.filter.clone());
+        products(&op.conv, &x.shape, &op.filter, &dz.shape, |at_x, at_w, at_z| {
+            dw.data[at_w] += x.data[at_x] * dz.data[at_z];
+        });
+        dw
+    };
+    gradients.iter().map(of).collect()
 }
 
 #[cfg(test)]

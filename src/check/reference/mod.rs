@@ -133,7 +133,7 @@ pub fn evaluate(op: &Op, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tenso
     match op {
         Op::Conv2d(op) => convolution::forward(op, x, context),
         Op::Conv2dDataGrad(op) => convolution::data_grad(op, x, context),
-        Op::Conv2dWeightGrad(op) => vec![convolution::weight_grad(op, x[0], x[1])],
+        Op::Conv2dWeightGrad(op) => convolution::weight_grad(op, x[0], &x[1..]),
         Op::BatchStats(_) => vec![normalise::statistics(x[0])],
         Op::BatchNorm(_) => vec![normalise::batch_norm(x)],
         Op::BatchNormReduce(_) => normalise::reduce(x[0], x[1], x[2]).to_vec(),

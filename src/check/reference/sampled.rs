@@ -4,17 +4,24 @@
 use rayon::prelude::*;
 
 use super::Tensor;
+use crate::graph::Shape;
 use crate::ops::{Addend, Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Epilogue, GradEpilogue, Op};
 
-/// The elements at these offsets of the first output, in f64, not yet rounded; `None` where `op` is no convolution.
+/// The elements at these offsets of an output, in f64, not yet rounded; `None` where it is no product of a convolution.
 ///
 /// # Panics
 /// If the inputs are not what the operation's shape rule allows, or an offset lies beyond the output.
-pub fn sampled(op: &Op, inputs: &[&Tensor], offsets: &[usize]) -> Option<Vec<f64>> {
+pub fn sampled(op: &Op, inputs: &[&Tensor], output: usize, offsets: &[usize]) -> Option<Vec<f64>> {
     let element: Box<dyn Fn(usize) -> f64 + Sync> = match op {
-        Op::Conv2d(conv) => Box::new(|at| forward(conv, inputs, at)),
-        Op::Conv2dDataGrad(op) => Box::new(|at| data_grad(op, inputs, at)),
-        Op::Conv2dWeightGrad(op) => Box::new(|at| weight_grad(op, inputs[0], inputs[1], at)),
+        Op::Conv2d(conv) => {
+            let outputs = if conv.epilogue == Epilogue::Statistics { 2 } else { 1 };
+            let branch = Some(output / outputs).filter(|_| output.is_multiple_of(outputs))?;
+            let (conv, mut inputs) = (conv.branch(branch), inputs.to_vec());
+            inputs.swap(1, 1 + branch);
+            Box::new(move |at| forward(&conv, &inputs, at))
+        }
+        Op::Conv2dDataGrad(op) if output == 0 => Box::new(|at| data_grad(op, inputs, at)),
+        Op::Conv2dWeightGrad(op) => Box::new(move |at| weight_grad(op, inputs[0], inputs[1 + output], at)),
         _ => return None,
     };
     Some(offsets.par_iter().map(|&at| element(at)).collect())
@@ -69,9 +76,25 @@ fn forward(conv: &Conv2d, inputs: &[&Tensor], offset: usize) -> f64 {
 
 /// dx[n, h, v, c].
 fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor], offset: usize) -> f64 {
-    let (dz, w, conv) = (inputs[0], inputs[1], &op.conv);
+    let branch =
+        |b: usize| transposed(&op.conv.branch(b), &op.input, inputs[2 * b], inputs[2 * b + 1], offset);
+    let dx: f64 = (0..op.conv.branches()).map(branch).sum();
+    let added = &inputs[op.first_of_addend()..];
+    let dx = match op.addend {
+        Addend::None => dx,
+        Addend::Tensor => dx + added[0].data[offset],
+        Addend::Masked => dx + added[0].data[offset] * added[1].data[offset],
+    };
+    match op.epilogue {
+        GradEpilogue::None => dx,
+        GradEpilogue::Relu { .. } => dx * inputs[op.first_of_epilogue()].data[offset],
+    }
+}
+
+/// dx[n, h, v, c] of one convolution, with E.
+fn transposed(conv: &Conv2d, image: &Shape, dz: &Tensor, w: &Tensor, offset: usize) -> f64 {
     let ([_, p_extent, q_extent, filters], [_, rows, columns, _]) = (dz.dims4(), w.dims4());
-    let image = op.input.dims4().expect("shape rules have checked that there are four extents");
+    let image = image.dims4().expect("shape rules have checked that there are four extents");
     let [n, h, v, c] = index(image, offset);
     let mut dx = 0.0;
     for r in 0..rows {
@@ -86,15 +109,7 @@ fn data_grad(op: &Conv2dDataGrad, inputs: &[&Tensor], offset: usize) -> f64 {
             }
         }
     }
-    let dx = match op.addend {
-        Addend::None => dx,
-        Addend::Tensor => dx + inputs[2].data[offset],
-        Addend::Masked => dx + inputs[2].data[offset] * inputs[3].data[offset],
-    };
-    match op.epilogue {
-        GradEpilogue::None => dx,
-        GradEpilogue::Relu { .. } => dx * inputs[op.first_of_epilogue()].data[offset],
-    }
+    dx
 }
 
 /// dw[k, r, s, c].
@@ -128,13 +143,15 @@ mod tests {
         for case in table(Rows::Plain, Some("conv2d")).filter(|case| case.precision == Precision::F64) {
             let inputs: Vec<Tensor> = (0..case.inputs.len()).map(|i| case.input(i)).collect();
             let inputs: Vec<&Tensor> = inputs.iter().collect();
-            let whole = &evaluate(&case.op, &inputs, &Context::new(case.precision))[0];
-            let offsets: Vec<usize> = (0..whole.data.len()).step_by(1 + whole.data.len() / 200).collect();
-            let single = sampled(&case.op, &inputs, &offsets).expect("a convolution");
-            for (at, got) in offsets.into_iter().zip(single) {
-                assert!((got - whole.data[at]).abs() <= 1e-11 * (1.0 + got.abs()), "{} {at}", case.name());
+            for (o, whole) in evaluate(&case.op, &inputs, &Context::new(case.precision)).iter().enumerate() {
+                let offsets: Vec<usize> = (0..whole.data.len()).step_by(1 + whole.data.len() / 200).collect();
+                let Some(single) = sampled(&case.op, &inputs, o, &offsets) else { continue };
+                for (at, got) in offsets.into_iter().zip(single) {
+                    let near = (got - whole.data[at]).abs() <= 1e-11 * (1.0 + got.abs());
+                    assert!(near, "{}, output {o} {at}", case.name());
+                }
+                seen += 1;
             }
-            seen += 1;
         }
         assert!(seen > 100, "{seen}");
     }

@@ -1,14 +1,22 @@
 //! `conv2d` and `conv2d_data_grad`: images in parallel, each with its epilogue while its sums are in registers.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use super::batch_norm::{combine_statistics, partial_statistics};
 use super::element::{Element, Real};
 use super::indirect::{Direction, Extents, Indirection};
 use super::mask;
+use super::memory::Buffer;
 use super::tile::MAX_WIDTH;
 use super::winograd::Winograd;
 use crate::ops::{Addend, Epilogue};
+
+thread_local! {
+    /// What a projection adds to the images of a task.
+    static PROJECTION: RefCell<Buffer> = RefCell::default();
+}
 
 /// How the sums are computed.
 enum Product {
@@ -146,6 +154,8 @@ pub struct DataGrad<'a, T: Element> {
     pub dz: &'a [T],
     /// w [K R S C].
     pub w: &'a [T],
+    /// dzp [N P Q K] and wp [K R S C] of a projection.
+    pub projection: Option<[&'a [T]; 2]>,
     /// What is added, [N H W C].
     pub addend: &'a [T],
     /// Which elements of it are added: one bit an element.
@@ -154,22 +164,33 @@ pub struct DataGrad<'a, T: Element> {
     pub relu: &'a [u8],
     /// dx [N H W C].
     pub dx: &'a mut [T],
-    /// [`packed_elements`].
+    /// [`packed_elements`] for each filter.
     pub packed: &'a mut [T::Acc],
 }
 
-/// dx = conv_transposed(dz, w) + E^T dz (+ addend); 0 where a ReLU's mask is not set.
+/// dx = conv_transposed(dz, w) + E^T dz (+ conv_transposed(dzp, wp)) (+ addend); 0 where a ReLU's mask is not set.
 pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
     let [h, w, c] = e.input;
     let [p, q, k] = e.output;
     let (stride, identity) = (e.conv.stride, e.conv.identity);
     let product = Product::new::<T>(e, Direction::DataGrad);
-    let packed = d.packed;
+    let (packed, packed_projection) = d.packed.split_at_mut(product.packed_elements::<T::Acc>());
     product.pack(d.w, packed);
+    if let Some([_, wp]) = d.projection {
+        product.pack(wp, packed_projection);
+    }
+    let (packed, packed_projection) = (&*packed, &*packed_projection);
 
     let images = product.images_a_task();
     let (dx_task, dz_task) = (images * h * w * c, images * p * q * k);
-    d.dx.par_chunks_mut(dx_task).zip(d.dz.par_chunks(dz_task)).enumerate().for_each(|(task, (dx, dz))| {
+    let run = |(task, (dx, dz)): (usize, (&mut [T], &[T])), buffer: &mut Buffer| {
+        let mut projection: &mut [T::Acc] = &mut [];
+        if let Some([dzp, _]) = d.projection {
+            projection = buffer.first(dx.len());
+            product.convolve(&dzp[task * dz_task..][..dz.len()], packed_projection, |pixel, first, sums| {
+                projection[pixel * c + first..][..sums.len()].copy_from_slice(sums);
+            });
+        }
         let finish = |pixel: usize, first: usize, sums: &[T::Acc]| {
             let at = pixel * c + first;
             let dx = &mut dx[at..at + sums.len()];
@@ -182,6 +203,9 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
             if copied > 0 && y.is_multiple_of(stride) && x.is_multiple_of(stride) {
                 let from = ((image * p + y / stride) * q + x / stride) * k + first;
                 row.iter_mut().zip(&dz[from..from + copied]).for_each(|(row, e)| *row += e.load());
+            }
+            if !projection.is_empty() {
+                row.iter_mut().zip(&projection[at..]).for_each(|(row, sum)| *row += *sum);
             }
             let mut gates = [0; MAX_WIDTH];
             let gates = &mut gates[..row.len()];
@@ -206,5 +230,7 @@ pub fn data_grad<T: Element>(e: &Extents, addend: Addend, d: DataGrad<'_, T>) {
             dx.iter_mut().zip(&*row).for_each(|(dx, row)| *dx = T::store(*row));
         };
         product.convolve(dz, packed, finish);
-    });
+    };
+    let tasks = d.dx.par_chunks_mut(dx_task).zip(d.dz.par_chunks(dz_task)).enumerate();
+    tasks.for_each(|task| PROJECTION.with_borrow_mut(|buffer| run(task, buffer)));
 }

@@ -9,7 +9,7 @@ use super::two_stream;
 use super::views::Views;
 use super::{classifier, elementwise};
 use crate::graph::{DType, Graph, Node, Role, ValueId};
-use crate::ops::{Addend, Cast, Conv2d, Op, Outer, ShadowWeights};
+use crate::ops::{Addend, Cast, Conv2d, Epilogue, Op, Outer, ShadowWeights};
 
 /// Height, width and channels of an N H W C value; other shapes count as rows of one pixel each.
 fn image(graph: &Graph, v: ValueId) -> [usize; 3] {
@@ -75,11 +75,14 @@ pub fn scratch(graph: &Graph, node: &Node) -> usize {
                     DType::Bf16 => conv2d::packed_elements::<half::bf16>(&e, direction),
                     _ => conv2d::packed_elements::<f32>(&e, direction),
                 };
-                let partials = match &node.op {
-                    Op::Conv2dDataGrad(op) => rows() * two_stream::sums(op.epilogue.branches()),
-                    _ => images * 2,
+                // Filters of a forward product are packed one after the other.
+                let (filters, partials) = match &node.op {
+                    Op::Conv2dDataGrad(op) => {
+                        (op.conv.branches(), rows() * two_stream::sums(op.epilogue.branches()))
+                    }
+                    _ => (1, images * 2),
                 };
-                filter + partials * graph.shape(node.outputs[0]).channels()
+                filters * filter + partials * graph.shape(node.outputs[0]).channels()
             }
             _ => 0,
         },
@@ -229,36 +232,48 @@ fn convolution<T: Element>(graph: &Graph, node: &Node, views: &mut Views<'_>) {
     let (i, o) = (&node.inputs, &node.outputs);
     let scratch = views.scratch();
     match &node.op {
-        Op::Conv2d(_) => {
-            let z = views.take(o[0]);
-            let stats = o.get(1).map(|v| views.take(*v)).unwrap_or_default();
-            let (scale_shift, outer) = (optional(views, i.get(2)), optional(views, i.get(3)));
-            let (x, w) = (views.read(i[0]), views.read(i[1]));
-            conv2d::forward::<T>(&e, Forward { x, w, scale_shift, outer, z, stats, scratch });
+        Op::Conv2d(op) => {
+            let folded = match op.epilogue {
+                Epilogue::ScaleShift { .. } => &i[2..],
+                _ => &[],
+            };
+            for (b, o) in o.chunks(o.len() / op.branches()).enumerate() {
+                let (e, z) = (Extents { conv: op.branch(b), ..e }, views.take(o[0]));
+                let stats = o.get(1).map(|v| views.take(*v)).unwrap_or_default();
+                let (scale_shift, outer) = (optional(views, folded.first()), optional(views, folded.get(1)));
+                let (x, w) = (views.read(i[0]), views.read(i[1 + b]));
+                let scratch = &mut *scratch;
+                conv2d::forward::<T>(&e, Forward { x, w, scale_shift, outer, z, stats, scratch });
+            }
         }
         Op::Conv2dDataGrad(op) => {
             let dx = views.take::<T>(o[0]);
             let sums = o[1..].chunks(2).map(|v| [views.take(v[0]), views.take(v[1])]).collect();
+            let added = &i[op.first_of_addend()..];
             let (addend, mask) = match op.addend {
                 Addend::None => (None, None),
-                Addend::Tensor => (i.get(2), None),
-                Addend::Masked => (i.get(2), i.get(3)),
+                Addend::Tensor => (added.first(), None),
+                Addend::Masked => (added.first(), added.get(1)),
             };
             let (addend, mask) = (optional(views, addend), optional(views, mask));
             let (dz, w) = (views.read(i[0]), views.read(i[1]));
+            let projection = op.conv.projected.then(|| [views.read(i[2]), views.read(i[3])]);
             let epilogue = &i[op.first_of_epilogue()..];
-            let (packed, partials) =
-                scratch.split_at_mut(conv2d::packed_elements::<T>(&e, Direction::DataGrad));
+            let filter = conv2d::packed_elements::<T>(&e, Direction::DataGrad);
+            let (packed, partials) = scratch.split_at_mut(op.conv.branches() * filter);
             let relu = optional(views, epilogue.first());
-            conv2d::data_grad(&e, op.addend, DataGrad { dz, w, addend, mask, relu, dx: &mut *dx, packed });
+            let grad = DataGrad { dz, w, projection, addend, mask, relu, dx: &mut *dx, packed };
+            conv2d::data_grad(&e, op.addend, grad);
             if let Some((_, batch_norms)) = epilogue.split_first() {
                 let mut branches = reductions::<T>(views, batch_norms, sums);
                 two_stream::reduce(dx, None, &mut branches, batch(graph, o[0]), partials);
             }
         }
         _ => {
-            let dw = views.take(o[0]);
-            weight_grad::<T>(&e, views.read(i[0]), views.read(i[1]), dw);
+            for (dz, dw) in i[1..].iter().zip(o) {
+                let dw = views.take(*dw);
+                weight_grad::<T>(&e, views.read(i[0]), views.read(*dz), dw);
+            }
         }
     }
 }

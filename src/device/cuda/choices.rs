@@ -4,6 +4,7 @@
 //! to be faster are not chosen unasked ([`kernels`]); where they were measured, by `rir bench tune`, a
 //! [`Table`] has the choice for each node. What a choice makes of a tile is told by [`tile`].
 
+pub mod predict;
 pub mod suggest;
 pub mod table;
 pub mod tile;
@@ -63,6 +64,8 @@ pub struct Choices {
     pub multiprocessors: u32,
     /// Bytes of shared memory that a block may have at most.
     pub shared_limit: u32,
+    /// As [`Options::ascending`](super::Options::ascending).
+    pub ascending: bool,
     /// Choices that go before all others where [`Kernels::Auto`] is asked for.
     pub table: Table,
 }
@@ -82,7 +85,7 @@ impl Choices {
     /// For a card as large as an H100, without a table.
     pub const fn new(kernels: Kernels, generation: Generation) -> Self {
         let (multiprocessors, shared_limit) = (MULTIPROCESSORS, SHARED_LIMIT);
-        Self { kernels, generation, multiprocessors, shared_limit, table: Table::new() }
+        Self { kernels, generation, multiprocessors, shared_limit, ascending: false, table: Table::new() }
     }
 
     /// For an operation on inputs of these shapes, the first stored as `dtype`.

@@ -31,11 +31,15 @@ pub struct Options {
     pub sync: bool,
     /// Lets a kernel begin before the one before it has ended, where card and kernels know how to wait for it.
     pub overlap: bool,
+    /// Passes over the rows of a tensor begin at the first, as convolutions do; else at the last, which the convolution
+    /// before has just left in the cache.
+    pub ascending: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kernels: Kernels::Auto, choices: None, graph: true, sync: false, overlap: true }
+        let (kernels, choices) = (Kernels::Auto, None);
+        Self { kernels, choices, graph: true, sync: false, overlap: true, ascending: false }
     }
 }
 

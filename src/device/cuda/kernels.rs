@@ -31,10 +31,12 @@ pub enum Kernels {
     WgmmaPersistent,
     /// Further, clusters of blocks that share what they copy.
     WgmmaCluster,
-    /// Further, a tile of pixels that is copied once for all taps.
+    /// Further, pixels with their halo, copied once for the taps of a filter's column.
     WgmmaHalo,
     /// Further, or of those before where pixels do not suit, a tile that goes out by bulk copies.
     WgmmaStore,
+    /// As `WgmmaHalo`, with filters that are copied once and stay, and no cluster.
+    WgmmaResident,
 }
 
 /// What a card has that its kernels may use.
@@ -48,7 +50,7 @@ pub enum Generation {
 }
 
 /// Every form with its name, the simplest first.
-const FORMS: [(Kernels, &str); 10] = [
+const FORMS: [(Kernels, &str); 11] = [
     (Kernels::Auto, "auto"),
     (Kernels::Naive, "naive"),
     (Kernels::Tiled, "tiled"),
@@ -59,6 +61,7 @@ const FORMS: [(Kernels, &str); 10] = [
     (Kernels::WgmmaCluster, "wgmma-cluster"),
     (Kernels::WgmmaHalo, "wgmma-halo"),
     (Kernels::WgmmaStore, "wgmma-store"),
+    (Kernels::WgmmaResident, "wgmma-resident"),
 ];
 
 const fn names() -> [&'static str; FORMS.len()] {
@@ -112,7 +115,7 @@ pub fn all_forms(op: &Op, dtype: DType, generation: Generation) -> Vec<Kernels> 
             Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_),
             DType::Bf16,
             Generation::Hopper,
-        ) => Kernels::WgmmaStore,
+        ) => Kernels::WgmmaResident,
         (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), DType::Bf16, _) => Kernels::Mma,
         (Op::Conv2d(_) | Op::Conv2dDataGrad(_) | Op::Conv2dWeightGrad(_), ..) => Kernels::Tiled,
         _ => Kernels::Naive,

@@ -106,16 +106,7 @@ pub(super) fn identity(graph: &mut Graph, i: usize, readers: &[usize]) -> Result
             terms.retain(|&t| t != e);
         }
     }
-    match terms.as_slice() {
-        [only] => {
-            let Some(node) = graph.producer(*only).cloned() else { return Ok(()) };
-            graph.replace(i, node.op, node.inputs)
-        }
-        _ => {
-            graph.nodes[i].inputs = terms;
-            Ok(())
-        }
-    }
+    graph.replace_by_sum(i, terms)
 }
 
 /// `conv2d_data_grad(dz, w) + gradient` to the data gradient with an addend; a masked gradient is masked on the fly.

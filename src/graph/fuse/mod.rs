@@ -7,6 +7,7 @@ mod backward;
 mod evaluation;
 mod fold;
 mod forward;
+mod projection;
 mod reductions;
 mod switches;
 
@@ -22,16 +23,19 @@ use crate::ops::{Conv2d, Op};
 /// Never for a graph that the other stages made; shapes are checked again.
 pub fn fuse(graph: Graph, fusions: Fusions) -> Result<Graph> {
     type Rewrite = fn(&mut Graph, usize, &[usize]) -> Result<()>;
-    let rewrites: [(bool, Rewrite); 9] = [
+    let rewrites: [(bool, Rewrite); 12] = [
         (fusions.identity, forward::identity),
         (fusions.statistics, forward::statistics),
         (fusions.update, forward::two_stream_update),
         (fusions.update, backward::masked_relu),
         (fusions.update, backward::two_stream_backward),
         (fusions.identity, backward::identity),
+        (fusions.projection, projection::data_grad),
         (fusions.addend, backward::addend),
         (fusions.reductions, reductions::reductions),
         (fusions.epilogue, evaluation::epilogue),
+        (fusions.projection, projection::forward),
+        (fusions.projection, projection::weight_grad),
     ];
     let mut graph = graph;
     for (_, rewrite) in rewrites.iter().filter(|(on, _)| *on) {
@@ -56,6 +60,17 @@ impl Graph {
         op.operation().infer(&arguments)?;
         let node = &mut self.nodes[i];
         (node.op, node.inputs) = (op, inputs);
+        Ok(())
+    }
+
+    /// Lets node `i` be the sum of `terms`; of one, the operation that writes it.
+    fn replace_by_sum(&mut self, i: usize, terms: Vec<ValueId>) -> Result<()> {
+        if let &[only] = terms.as_slice()
+            && let Some(Node { op, inputs, .. }) = self.producer(only).cloned()
+        {
+            return self.replace(i, op, inputs);
+        }
+        self.nodes[i].inputs = terms;
         Ok(())
     }
 

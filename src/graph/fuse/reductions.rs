@@ -35,7 +35,7 @@ fn masked_gradient(node: &Node) -> Option<[ValueId; 2]> {
         Op::TwoStreamReduce(_) => 0,
         Op::TwoStreamBackward(op) if op.masked => 0,
         Op::ReluBackward(op) if op.masked => 0,
-        Op::Conv2dDataGrad(op) if op.addend == Addend::Masked => 2,
+        Op::Conv2dDataGrad(op) if op.addend == Addend::Masked => op.first_of_addend(),
         _ => return None,
     };
     Some([node.inputs[first], node.inputs[first + 1]])
@@ -51,8 +51,8 @@ fn read_masked(graph: &mut Graph, n: usize, g: ValueId) -> Result<()> {
         }
         Op::TwoStreamBackward(op) => graph.replace(n, TwoStreamBackward { masked: false, ..*op }, without(1)),
         Op::Conv2dDataGrad(op) => {
-            let op = Conv2dDataGrad { addend: Addend::Tensor, ..op.clone() };
-            graph.replace(n, op, without(3))
+            let inputs = without(op.first_of_addend() + 1);
+            graph.replace(n, Conv2dDataGrad { addend: Addend::Tensor, ..op.clone() }, inputs)
         }
         Op::ReluBackward(ReluBackward { .. }) => {
             let same = outputs[0];

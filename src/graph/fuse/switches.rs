@@ -29,6 +29,8 @@ pub struct Fusions {
     pub statistics: bool,
     /// `relu(batch_norm (+ outer shortcut))` becomes the two-stream update, and its gradient two passes.
     pub update: bool,
+    /// Two convolutions of one input, a block's first layer and its projection, become one; its gradients likewise.
+    pub projection: bool,
     /// A sum of gradients that ends in a convolution's data gradient moves into its epilogue.
     pub addend: bool,
     /// The gradient through ReLU, and the reductions of the batch norms before it, move into the epilogue of the data
@@ -47,6 +49,7 @@ impl Fusions {
         identity: true,
         statistics: true,
         update: true,
+        projection: true,
         addend: true,
         reductions: true,
         epilogue: true,
@@ -57,19 +60,29 @@ impl Fusions {
         identity: false,
         statistics: false,
         update: false,
+        projection: false,
         addend: false,
         reductions: false,
         epilogue: false,
         fold_identity: false,
     };
     /// The name of every switch.
-    pub const NAMES: [&str; 7] =
-        ["identity", "statistics", "update", "addend", "reductions", "epilogue", "fold-identity"];
+    pub const NAMES: [&str; 8] = [
+        "identity",
+        "statistics",
+        "update",
+        "projection",
+        "addend",
+        "reductions",
+        "epilogue",
+        "fold-identity",
+    ];
 
     /// Every switch, in the order of [`Fusions::NAMES`].
-    fn switches(&mut self) -> [&mut bool; 7] {
-        let Self { identity, statistics, update, addend, reductions, epilogue, fold_identity } = self;
-        [identity, statistics, update, addend, reductions, epilogue, fold_identity]
+    fn switches(&mut self) -> [&mut bool; 8] {
+        let Self { identity, statistics, update, projection, addend, reductions, epilogue, fold_identity } =
+            self;
+        [identity, statistics, update, projection, addend, reductions, epilogue, fold_identity]
     }
 
     /// The same with one switch set; `None` where no switch is called that.

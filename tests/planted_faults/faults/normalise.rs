@@ -131,12 +131,16 @@ fn batch_norm() -> Vec<Fault> {
             .put("z.at[k];"),
         test_fault!(
             "rows in steps one too long",
-            "vector.cuh",
-            passes::any_number_of_rows_a_thread_gives_the_same_bits
+            "pass_index.cuh",
+            passes::any_share_of_the_rows_in_any_order_gives_the_same_bits
         )
-        .find("uint32_t(grid_threads()) / vectors}")
-        .put("uint32_t(grid_threads()) / vectors + 1}")
+        .find("step = threads / vectors;")
+        .put("step = threads / vectors + 1;")
         .of(&["batch_norm", "two_stream"]),
+        Fault::rows("descending, a row past the last", "pass_index.cuh", &["batch_norm/2x8x8x96/f32"])
+            .find("rows - 1 - row")
+            .put("rows - row")
+            .of(&["batch_norm"]),
         Fault::rows("the last two of eight are swapped", "vector.cuh", &["batch_norm/2x8x8x96/f32"])
             .find("to[6] = high.z, to[7] = high.w")
             .put("to[6] = high.w, to[7] = high.z")
@@ -162,7 +166,7 @@ fn two_stream() -> Vec<Fault> {
             .put("bits |= uint32_t(y.at[k] > 0.0f) << (k ^ 1);"),
         Fault::rows("a byte of the mask of the wrong channels", FILE, &["two_stream_update/n2h8w8c96/f32"])
             .find("p.mask[i / EIGHT] =")
-            .put("p.mask[row * p.channels / EIGHT] ="),
+            .put("p.mask[pass.row * p.channels / EIGHT] ="),
         Fault::rows(
             "the gradient's mask bit of the wrong channel",
             "vector.cuh",

@@ -4,8 +4,6 @@ use super::Fault;
 
 const FORWARD: &[&str] = &["conv2d_mma_forward"];
 const DATA_GRAD: &[&str] = &["conv2d_mma_data_grad"];
-/// How eight neighbouring channels go out.
-const EIGHT: &str = "conv2d/eight.cuh";
 
 /// 18 steps of 4 stages, two tiles of rows, two passes out.
 const LONG: &[&str] = &["conv2d/n3h7w7c64k128r3s1p1-e32-stats/bf16/mma"];
@@ -133,6 +131,7 @@ fn depth() -> Vec<Fault> {
 fn way_out() -> Vec<Fault> {
     const FILE: &str = "conv2d/mma_epilogue.cuh";
     const FORWARD_FILE: &str = "conv2d/mma_forward.cu";
+    const EIGHT_FILE: &str = "conv2d/eight.cuh";
     vec![
         Fault::rows("sums are read without their swizzle", FILE, LONG)
             .find("return &sums[row][staged_column(row, group() * CHUNK)];")
@@ -150,10 +149,8 @@ fn way_out() -> Vec<Fault> {
             .find("lane < S::ROW_LANES; ++lane")
             .put("lane + 1 < S::ROW_LANES; ++lane")
             .of(FORWARD),
-        Fault::rows("statistics of what was not rounded", EIGHT, LONG)
-            .find(
-                "        v[i] = low_of_pair(pairs[i / 2]);\n        v[i + 1] = high_of_pair(pairs[i / 2]);\n",
-            )
+        Fault::rows("statistics of what was not rounded", EIGHT_FILE, LONG)
+            .find("        v[i] = eight[i];\n        v[i + 1] = eight[i + 1];\n")
             .put("")
             .of(FORWARD),
         Fault::rows("statistics count rows past the last pixel", FORWARD_FILE, LONG)
@@ -166,15 +163,16 @@ fn way_out() -> Vec<Fault> {
         )
         .find("k >= count};")
         .put("false};"),
-        Fault::rows("E of the neighbouring channel", EIGHT, LONG)
-            .find("static_cast<const bf16*>(p.x) + from, k, e.identity")
-            .put("static_cast<const bf16*>(p.x) + from + 8, k, e.identity")
+        Fault::rows("E of the neighbouring channel", EIGHT_FILE, LONG)
+            .find("load_eight<WHOLE>(run, k, e.identity, columns.whole_identity)")
+            .put("load_eight<WHOLE>(run + 8, k, e.identity, columns.whole_identity)")
             .of(FORWARD),
     ]
 }
 
 fn data_grad() -> Vec<Fault> {
     const FILE: &str = "conv2d/mma_data_grad.cu";
+    const EIGHT_FILE: &str = "conv2d/eight.cuh";
     /// Two tiles of rows, the last not full; under the stride, smaller classes that have a tile less.
     const RELU: &[&str] = &["conv2d_data_grad/n3h13w13c24k32r3s2p1-e12-add-relu-projection/bf16/mma"];
     let relu = |name: &'static str| Fault::rows(name, FILE, RELU);
@@ -187,15 +185,23 @@ fn data_grad() -> Vec<Fault> {
         .find("gradient_line(residue_class / e.stride, e.h")
         .put("gradient_line(residue_class % e.stride, e.h")
         .of(DATA_GRAD),
-        Fault::rows("E^T at pixels that have no partner, on tensor cores", EIGHT, STRIDED)
-            .find("c < e.identity && on_identity_grid(pixel, e)")
-            .put("c < e.identity")
+        Fault::rows(
+            "a projection with its layer's filters",
+            "conv2d/epilogue.cuh",
+            &["conv2d_data_grad/n2h8w8c32k64r3s2p1-projected/bf16/mma"],
+        )
+        .find("Transposed{p.dzp, p.wp}")
+        .put("Transposed{p.dzp, p.w}")
+        .of(DATA_GRAD),
+        Fault::rows("E^T at pixels that have no partner, on tensor cores", EIGHT_FILE, STRIDED)
+            .find("identity_output(x, e), on_identity_grid(x, e)) {}")
+            .put("identity_output(x, e), true) {}")
             .of(DATA_GRAD),
-        Fault::rows("the addend is added whole", EIGHT, STRIDED)
+        Fault::rows("the addend is added whole", EIGHT_FILE, STRIDED)
             .find("p.mask != nullptr ? load_bits<WHOLE>(p.mask, at + c, elements, whole) : 0xff")
             .put("0xff")
             .of(DATA_GRAD),
-        Fault::rows("the ReLU's bit is ignored", EIGHT, RELU)
+        Fault::rows("the ReLU's bit is ignored", EIGHT_FILE, RELU)
             .find("passed >> l & 1 ? dx : 0")
             .put("dx")
             .of(DATA_GRAD),
@@ -206,7 +212,7 @@ fn data_grad() -> Vec<Fault> {
             .find("uint64_t(blockIdx.z) * row_tiles + row_tile")
             .put("uint64_t(row_tile)")
             .of(DATA_GRAD),
-        relu("both branches have one mean").find("&shared.means[1][column]").put("&shared.means[0][column]"),
+        relu("both branches have one mean").find("&shared.means[b][column]").put("&shared.means[0][column]"),
         relu("no barrier between two sums")
             .find("        if (quantity > 0) {\n            __syncthreads();\n        }\n")
             .put(""),

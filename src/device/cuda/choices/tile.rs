@@ -5,7 +5,6 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Choice;
-use crate::device::cuda::launch::conv2d;
 use crate::device::cuda::launch::tiling::{self, Ring};
 use crate::graph::Shape;
 use crate::ops::Op;
@@ -33,8 +32,8 @@ pub struct Tile {
 impl Tile {
     /// The tile of a choice for an operation on inputs of these shapes; `None` where it has none.
     pub fn of(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Self> {
-        let (columns, rows) = (tiling::width(op, inputs, choice)?, conv2d::TILE_ROWS);
-        let Ring { depth, stages, cluster, halo } = tiling::ring(op, inputs, choice)?;
+        let columns = tiling::width(op, inputs, choice)?;
+        let Ring { rows, depth, stages, cluster, halo } = tiling::ring(op, inputs, choice)?;
         let splits = tiling::splits(op, inputs, choice);
         Some(Self { rows, columns, depth, stages, cluster, halo, splits })
     }

@@ -22,6 +22,7 @@ pub(super) fn of_driver(driver: &mut dyn Driver, options: &Options) -> Result<(C
     let mut choices = Choices {
         multiprocessors: driver.multiprocessors(),
         shared_limit: driver.shared_limit(),
+        ascending: options.ascending,
         ..Choices::new(options.kernels, driver.generation())
     };
     if let Some(table) = &options.choices {

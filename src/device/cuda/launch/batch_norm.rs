@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::pass::{Chunks, REDUCE_THREADS, finalise_grid, finalise_threads, form, grid};
+use super::pass::{Chunks, REDUCE_THREADS, descending, finalise_grid, finalise_threads, form, grid};
 use super::{Address, Launch, Site, THREADS, View, extent, spread, suffix};
 use crate::graph::{Graph, Node};
 use crate::ops::EPSILON;
@@ -85,7 +85,7 @@ struct ScaleShiftParams {
     y: Address,
     rows: u64,
     channels: u32,
-    padding: u32,
+    descending: u32,
 }
 
 /// The name of a pass' kernel that reads input 0.
@@ -104,7 +104,7 @@ pub fn scale_shift(site: &Site<'_>) -> Launch {
         y: launch.writes(site.output(0)),
         rows: rows as u64,
         channels,
-        padding: 0,
+        descending: descending(site),
     };
     launch.over(grid(rows, channels), THREADS).with(&params)
 }
@@ -118,6 +118,8 @@ struct BatchNormParams {
     rows: u64,
     channels: u32,
     epsilon: f32,
+    descending: u32,
+    padding: u32,
 }
 
 /// `batch_norm`.
@@ -131,6 +133,8 @@ pub fn batch_norm(site: &Site<'_>) -> Launch {
         rows: rows as u64,
         channels,
         epsilon: EPSILON as f32,
+        descending: descending(site),
+        padding: 0,
     };
     launch.over(grid(rows, channels), THREADS).with(&params)
 }
@@ -239,7 +243,7 @@ struct BackwardParams {
     channels: u32,
     epsilon: f32,
     share: f32,
-    padding: u32,
+    descending: u32,
 }
 
 /// `batch_norm_backward`.
@@ -255,7 +259,7 @@ pub fn backward(site: &Site<'_>) -> Launch {
         channels,
         epsilon: EPSILON as f32,
         share: (1.0 / rows as f64) as f32,
-        padding: 0,
+        descending: descending(site),
     };
     launch.over(grid(rows, channels), THREADS).with(&params)
 }

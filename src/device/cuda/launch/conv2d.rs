@@ -30,23 +30,27 @@ const THREADS_PER_WARP_COLUMNS: u32 = 64;
 const SPLIT_BLOCKS: u32 = 1024;
 const MMA_SPLIT_BLOCKS: u32 = 512;
 /// Pixels of a split, at least: fewer are not worth a partial sum of all weights.
-const LEAST_SPLIT_PIXELS: u32 = 512;
+pub const LEAST_SPLIT_PIXELS: u32 = 512;
 /// A split is a whole number of steps of this depth: twice TILE_DEPTH of `index.cuh`, and MMA_DEPTH of `mma_index.cuh`.
 const SPLIT_DEPTH: u32 = mma::DEPTH;
 
 /// `Extents` of `params.cuh`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Extents {
+/// The extents of a convolution, the same for all three products.
+pub struct Extents {
     /// N H W C.
-    pub(super) x: [u32; 4],
+    pub x: [u32; 4],
     /// K R S.
-    pub(super) w: [u32; 3],
+    pub w: [u32; 3],
     /// P Q.
-    pub(super) z: [u32; 2],
-    pub(super) stride: u32,
-    pub(super) pad: u32,
-    pub(super) identity: u32,
+    pub z: [u32; 2],
+    /// Of the filter's positions.
+    pub stride: u32,
+    /// Pixels of zeros on every side.
+    pub pad: u32,
+    /// Channels of E.
+    pub identity: u32,
 }
 
 impl Extents {
@@ -73,22 +77,32 @@ impl Extents {
         Self { x: four(x), w: [k, r, s], z, stride, pad, identity: extent(conv.identity) }
     }
 
+    /// Of an operation on inputs of these shapes; `None` of any but the three.
+    pub fn of_op(op: &Op, inputs: &[&Shape]) -> Option<Self> {
+        operands(op, inputs).map(|(x, w)| Self::new(op, x, w))
+    }
+
     /// Of a node of the three; `None` for any other.
     fn of(graph: &Graph, node: &Node) -> Option<Self> {
         let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-        operands(&node.op, &inputs).map(|(x, w)| Self::new(&node.op, x, w))
+        Self::of_op(&node.op, &inputs)
     }
 
     fn at(site: &Site<'_>) -> Self {
         Self::of(site.graph(), site.node()).expect("only convolutions are launched here")
     }
 
+    /// Those of the convolution with this filter alone: only the first has E.
+    fn branch(mut self, branch: usize) -> Self {
+        self.identity = if branch == 0 { self.identity } else { 0 };
+        self
+    }
     /// N P Q.
-    pub(super) fn output_pixels(&self) -> u32 {
+    pub fn output_pixels(&self) -> u32 {
         product(&[self.x[0], self.z[0], self.z[1]])
     }
     /// R S C.
-    pub(super) fn filter_elements(&self) -> u32 {
+    pub fn filter_elements(&self) -> u32 {
         product(&[self.w[1], self.w[2], self.x[3]])
     }
     /// Whether the faster kernels on tensor cores can compute this product: its depth comes in whole stages where that
@@ -106,7 +120,7 @@ impl Extents {
         suits && rows.max(columns) <= mma::MOST_TAPS
     }
     /// Columns of the product.
-    fn columns(&self, op: &Op) -> u32 {
+    pub fn columns(&self, op: &Op) -> u32 {
         if let Op::Conv2dDataGrad(_) = op { self.x[3] } else { self.w[0] }
     }
 }
@@ -163,6 +177,7 @@ struct DataGradParams {
     z: [Address; 2],
     stats: [Address; 2],
     partials: Address,
+    projection: [Address; 2],
     extents: Extents,
 }
 
@@ -200,7 +215,7 @@ impl Cut {
         let across = extents.columns(op);
         let whole = extents.whole(op);
         // A width that was chosen for another shape counts for nothing.
-        let chosen = choice.columns.filter(|columns| widths(choice.kernels, whole).contains(columns));
+        let chosen = choice.columns.filter(|columns| widths(op, extents, choice.kernels).contains(columns));
         match choice.kernels {
             Kernels::Auto | Kernels::Naive => Self::Elements,
             Kernels::Tiled => {
@@ -216,7 +231,7 @@ impl Cut {
                 Self::Mma { tile, whole }
             }
             form => {
-                let columns = chosen.unwrap_or_else(|| wgmma::columns(across));
+                let columns = chosen.unwrap_or_else(|| wgmma::columns(form, is_weight_grad(op), across));
                 Self::Wgmma(wgmma::Tile::new(form, op, extents, columns))
             }
         }
@@ -265,20 +280,24 @@ impl Cut {
             Self::Elements => (1, SPLIT_DEPTH),
             Self::Tiled(tile) => (blocks(tile, SPLIT_BLOCKS), SPLIT_DEPTH),
             Self::Mma { tile, .. } => (blocks(tile, MMA_SPLIT_BLOCKS), SPLIT_DEPTH),
-            Self::Wgmma(tile) => (tile.splits(extents, most), wgmma::WEIGHT_GRAD_DEPTH),
+            Self::Wgmma(tile) => (tile.splits(extents, most), tile.stage_pixels()),
         };
         Splits::of(wanted.unwrap_or(suggested), pixels, depth)
     }
 }
 
-/// Every width of tile for which this form has kernels; `whole` as of [`mma::columns`].
-fn widths(form: Kernels, whole: bool) -> &'static [u32] {
+fn is_weight_grad(op: &Op) -> bool {
+    matches!(op, Op::Conv2dWeightGrad(_))
+}
+
+/// Every width of tile that this form has kernels for, and can make this product with.
+fn widths(op: &Op, extents: &Extents, form: Kernels) -> Vec<u32> {
     match form {
-        Kernels::Auto | Kernels::Naive => &[],
-        Kernels::Tiled => &TILE_COLUMNS,
-        Kernels::Mma if whole => &mma::COLUMNS,
-        Kernels::Mma => &mma::ANY_COLUMNS,
-        _ => &wgmma::COLUMNS,
+        Kernels::Auto | Kernels::Naive => vec![],
+        Kernels::Tiled => TILE_COLUMNS.to_vec(),
+        Kernels::Mma if extents.whole(op) => mma::COLUMNS.to_vec(),
+        Kernels::Mma => mma::ANY_COLUMNS.to_vec(),
+        form => wgmma::widths(form, is_weight_grad(op), extents.columns(op)),
     }
 }
 
@@ -286,9 +305,10 @@ fn widths(form: Kernels, whole: bool) -> &'static [u32] {
 /// its kernels, but for all that are wider than one that holds every column. What [`Choice::columns`] may be.
 pub fn candidates(op: &Op, x: &Shape, w: &Shape, form: Kernels) -> Vec<u32> {
     let extents = Extents::new(op, x, w);
-    let widths = widths(form, extents.whole(op));
+    let mut widths = widths(op, &extents, form);
     let enough = widths.iter().copied().filter(|&width| width >= extents.columns(op)).min();
-    widths.iter().copied().filter(|&width| enough.is_none_or(|enough| width <= enough)).collect()
+    widths.retain(|&width| enough.is_none_or(|enough| width <= enough));
+    widths
 }
 
 /// The numbers of splits worth trying for a weight gradient with tiles of this width: about as many as the shape
@@ -372,10 +392,18 @@ pub(super) fn fewest_read(widths: &[u32], columns: u32) -> u32 {
     *widths.iter().min_by_key(read).expect("there are some")
 }
 
-/// `conv2d`.
+/// `conv2d`: a launch a filter.
 pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
     let Op::Conv2d(op) = &site.node().op else { unreachable!("launched as another operation") };
-    let extents = Extents::at(site);
+    (0..op.branches()).flat_map(|branch| forward(site, op, branch)).collect()
+}
+
+/// z, or a projection's, and its statistics.
+fn forward(site: &Site<'_>, op: &Conv2d, branch: usize) -> Vec<Launch> {
+    let extents = Extents::at(site).branch(branch);
+    let first = branch * site.node().outputs.len() / op.branches();
+    let (w, z) = (site.input(1 + branch), site.output(first));
+    let folded = |i: usize| site.maybe_input(i).filter(|_| !op.projected);
     let (pixels, filters) = (extents.output_pixels(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d");
     let launch = &mut shaped.launch;
@@ -383,27 +411,28 @@ pub fn conv2d(site: &Site<'_>) -> Vec<Launch> {
     let in_tiles = shaped.cut.part_rows().filter(|_| statistics);
     let params = ForwardParams {
         x: launch.reads(site.input(0)),
-        w: launch.reads(site.input(1)),
-        scale_shift: launch.may_read(site.maybe_input(2)),
-        outer: launch.may_read(site.maybe_input(3)),
-        z: launch.writes(site.output(0)),
+        w: launch.reads(w),
+        scale_shift: launch.may_read(folded(2)),
+        outer: launch.may_read(folded(3)),
+        z: launch.writes(z),
         partials: launch.may_write(in_tiles.map(|_| site.scratch())),
         extents,
         relu: u32::from(matches!(op.epilogue, Epilogue::ScaleShift { relu: true, .. })),
         padding: 0,
     };
-    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), site.input(1), site.output(0));
+    let maps = |tile: wgmma::Tile| tile.forward_maps(&extents, site.input(0), w, z);
     let mut launches = vec![shaped.over(pixels, [1, 1], &params, maps)];
     if let Some(part_rows) = in_tiles {
-        launches.push(batch_stats::finalise(site.scratch(), site.output(1), [pixels, filters], part_rows));
+        let stats = site.output(first + 1);
+        launches.push(batch_stats::finalise(site.scratch(), stats, [pixels, filters], part_rows));
     } else if statistics {
         let z = Matrix {
-            view: site.output(0),
-            kernel_suffix: suffix(site.output_dtype(0)),
+            view: z,
+            kernel_suffix: suffix(site.output_dtype(first)),
             rows: pixels as usize,
             channels: filters,
         };
-        launches.extend(batch_stats::of(&z, site.scratch(), site.output(1)));
+        launches.extend(batch_stats::of(&z, site.scratch(), site.output(first + 1)));
     }
     launches
 }
@@ -420,7 +449,7 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
     let classes = if tiled { extents.stride } else { 1 };
     let rows = product(&[images, height.div_ceil(classes), width.div_ceil(classes)]);
 
-    let epilogue = op.first_of_epilogue();
+    let (added, epilogue) = (op.first_of_addend(), op.first_of_epilogue());
     let sums: Vec<View> = (1..site.node().outputs.len()).map(|o| site.output(o)).collect();
     let branches = two_stream::reduced(site, epilogue + 1, &sums);
     // A naive kernel leaves the sums to passes over the g that it stored.
@@ -429,17 +458,19 @@ pub fn conv2d_data_grad(site: &Site<'_>) -> Vec<Launch> {
     let params = DataGradParams {
         dz: launch.reads(site.input(0)),
         w: launch.reads(site.input(1)),
-        addend: launch.may_read((op.addend != Addend::None).then(|| site.input(2))),
-        mask: launch.may_read((op.addend == Addend::Masked).then(|| site.input(3))),
+        addend: launch.may_read((op.addend != Addend::None).then(|| site.input(added))),
+        mask: launch.may_read((op.addend == Addend::Masked).then(|| site.input(added + 1))),
         dx: launch.writes(site.output(0)),
         relu: launch.may_read((!branches.is_empty()).then(|| site.input(epilogue))),
         z: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.z))),
         stats: [0, 1].map(|b| launch.may_read(in_tiles.get(b).map(|branch| branch.stats))),
         partials: launch.may_write((!in_tiles.is_empty()).then(|| site.scratch())),
+        projection: [2, 3].map(|i| launch.may_read(op.conv.projected.then(|| site.input(i)))),
         extents,
     };
-    let maps =
-        |tile: wgmma::Tile| tile.data_grad_maps(&extents, site.input(0), site.input(1), site.output(0));
+    let convolutions: Vec<[View; 2]> =
+        (0..op.conv.branches()).map(|b| [2 * b, 2 * b + 1].map(|i| site.input(i))).collect();
+    let maps = |tile: wgmma::Tile| tile.data_grad_maps(&extents, &convolutions, site.output(0));
     let mut launches = vec![shaped.over(rows, [1, classes * classes], &params, maps)];
     if tiled && !branches.is_empty() {
         let parts = classes * classes * cut.parts(rows);
@@ -472,8 +503,14 @@ impl Splits {
     }
 }
 
-/// `conv2d_weight_grad`.
+/// `conv2d_weight_grad`: launches for each filter.
 pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
+    (0..site.node().outputs.len()).flat_map(|branch| weight_grad(site, branch)).collect()
+}
+
+/// dw, or a projection's.
+fn weight_grad(site: &Site<'_>, branch: usize) -> Vec<Launch> {
+    let (dz, dw) = (site.input(1 + branch), site.output(branch));
     let extents = Extents::at(site);
     let (rows, filters) = (extents.filter_elements(), extents.w[0]);
     let mut shaped = Shaped::new(site, "conv2d_weight_grad");
@@ -484,16 +521,16 @@ pub fn conv2d_weight_grad(site: &Site<'_>) -> Vec<Launch> {
     let launch = &mut shaped.launch;
     let params = WeightGradParams {
         x: launch.reads(site.input(0)),
-        dz: launch.reads(site.input(1)),
-        dw: launch.writes(if in_splits { site.scratch() } else { site.output(0) }),
+        dz: launch.reads(dz),
+        dw: launch.writes(if in_splits { site.scratch() } else { dw }),
         extents,
         pixels_per_split: splits.pixels,
         padding: 0,
     };
-    let maps = |tile: wgmma::Tile| tile.weight_grad_maps(&extents, site.input(0), site.input(1));
+    let maps = |tile: wgmma::Tile| tile.weight_grad_maps(&extents, site.input(0), dz);
     let mut launches = vec![shaped.over(rows, [splits.count, 1], &params, maps)];
     if in_splits {
-        launches.push(sum_splits(site.scratch(), site.output(0), product(&[filters, rows]), splits.count));
+        launches.push(sum_splits(site.scratch(), dw, product(&[filters, rows]), splits.count));
     }
     launches
 }
@@ -528,7 +565,7 @@ pub(super) fn most_splits_of(op: &Op, x: &Shape, w: &Shape, dtype: DType) -> u32
     most_splits(op, &Extents::new(op, x, w), &cuts(op, x, w, dtype))
 }
 
-/// Bytes of scratch, enough for every form.
+/// Bytes of scratch, enough for every form. Launches of several filters take turns in it.
 pub fn scratch(graph: &Graph, node: &Node) -> usize {
     let inputs: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
     let Some((x, w)) = operands(&node.op, &inputs) else { return 0 };
@@ -571,7 +608,7 @@ mod tests {
     #[test]
     fn splits_cover_every_pixel_once() {
         for (wanted, pixels) in [(1, 1), (1, 512_000), (7, 512_000), (54, 32_000), (2000, 32_000), (0, 5)] {
-            for depth in [SPLIT_DEPTH, wgmma::WEIGHT_GRAD_DEPTH] {
+            for depth in [SPLIT_DEPTH, 64, 128] {
                 let Splits { pixels: split, count } = Splits::of(wanted, pixels, depth);
                 assert!(split.is_multiple_of(depth) && (1..=wanted.max(1)).contains(&count));
                 assert!((count - 1) * split < pixels && pixels <= count * split);
@@ -589,6 +626,7 @@ mod tests {
         assert_eq!(of(Kernels::Tiled), [96, 64, 32]);
         assert_eq!(of(Kernels::Mma), [96, 64, 32]);
         assert_eq!(of(Kernels::WgmmaHalo), [96, 64]);
+        assert_eq!(of(Kernels::WgmmaResident), [96], "all filters stay");
         let narrow = Shape::from([10, 3, 3, 96]);
         assert_eq!(candidates(&op, &x, &narrow, Kernels::Wgmma), [64]);
         assert!(split_candidates(&op, &x, &w, DType::Bf16, &choice(Kernels::Wgmma)).is_empty());

@@ -20,7 +20,7 @@ pub mod tensor_map;
 pub mod tiling;
 pub mod two_stream;
 mod weights;
-mod wgmma;
+pub mod wgmma;
 
 use std::borrow::Cow;
 use std::slice;

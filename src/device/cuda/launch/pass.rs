@@ -1,11 +1,11 @@
 //! How passes over a [rows, channels] matrix are laid out: `kernels/vector.cuh` and `kernels/reduce.cuh`.
 
-use super::THREADS;
+use super::{Site, THREADS};
 
 /// Neighbouring elements that a thread moves at once: EIGHT of `kernels/vector.cuh`.
 pub const EIGHT: u32 = 8;
-/// Blocks of a pass at most: every card's multiprocessors several times over, and few enough that a thread uses its
-/// channels' constants for several rows of a large tensor.
+/// Blocks of a pass at most: every card's multiprocessors several times over, so that those at work together, a part of
+/// them, are near each other in the tensor; and few enough that a thread uses its channels' constants for several rows.
 const MOST_BLOCKS: u64 = 2048;
 /// Vectors of a row that a block of a reduction takes at most: MOST_COLUMNS of `kernels/reduce.cuh`.
 const MOST_COLUMNS: u32 = 64;
@@ -36,16 +36,23 @@ fn vectors(channels: u32) -> u32 {
     if by_eight(channels) { channels / EIGHT } else { channels }
 }
 
-/// The grid of a Pass: a thread for every vector of the matrix, or, where those are many, a number of threads that is a
-/// multiple of a row's vectors, so that each stays at its channels.
+/// The grid of a Pass: a thread for every vector of the matrix; or, where those are many, runs of rows along y, each for
+/// as few blocks as have a multiple of a row's vectors for threads, so that a thread stays at its channels.
 pub fn grid(rows: usize, channels: u32) -> [u32; 3] {
-    let threads = u64::from(THREADS[0]);
-    let row = u64::from(vectors(channels));
-    let blocks = (rows as u64 * row).div_ceil(threads).max(1);
-    // Threads of so many blocks are a multiple of a row's vectors.
+    let (rows, threads, row) = (rows as u64, u64::from(THREADS[0]), u64::from(vectors(channels)));
+    let blocks = (rows * row).div_ceil(threads).max(1);
+    if blocks <= MOST_BLOCKS {
+        return [blocks as u32, 1, 1];
+    }
     let unit = row / gcd(row, threads);
-    let blocks = if blocks <= MOST_BLOCKS { blocks } else { (MOST_BLOCKS / unit).max(1) * unit };
-    [blocks as u32, 1, 1]
+    let at_once = unit * threads / row;
+    let rounds = rows.div_ceil(at_once * (MOST_BLOCKS / unit).max(1));
+    [unit as u32, rows.div_ceil(at_once * rounds) as u32, 1]
+}
+
+/// As kernels take it, whether passes begin with the last row.
+pub fn descending(site: &Site<'_>) -> u32 {
+    u32::from(!site.choices.ascending)
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -103,12 +110,13 @@ mod tests {
     fn a_thread_of_a_pass_stays_at_its_channels_and_every_vector_has_one() {
         for channels in [1, 3, 8, 10, 96, 192, 384, 1001, 5001, 65_536] {
             for rows in [1, 2, 777, 32_000, 512_000] {
-                let threads = u64::from(grid(rows, channels)[0]) * u64::from(THREADS[0]);
-                let row = u64::from(vectors(channels));
+                let [blocks, runs, _] = grid(rows, channels).map(u64::from);
+                let (threads, row) = (blocks * u64::from(THREADS[0]), u64::from(vectors(channels)));
                 let all = rows as u64 * row;
                 assert!(threads >= all || threads.is_multiple_of(row), "{rows} x {channels}: {threads}");
-                assert!(threads < all + 256 || threads == 256, "{rows} x {channels}: idle blocks");
-                assert!(threads >= all || threads / 256 <= MOST_BLOCKS.max(row), "{rows} x {channels}");
+                assert!(blocks * runs <= MOST_BLOCKS.max(row), "{rows} x {channels}: {blocks} x {runs}");
+                // A run but for the last few rows has work for all its threads.
+                assert!(runs == 1 || rows as u64 / runs >= threads / row, "{rows} x {channels}: idle blocks");
             }
         }
     }

@@ -4,6 +4,7 @@
 use super::conv2d::{self, Cut, Extents, operands};
 use super::mma;
 use crate::device::cuda::Choice;
+use crate::device::cuda::choices::predict::predict;
 use crate::device::cuda::kernels::Kernels;
 use crate::graph::{DType, Shape};
 use crate::ops::Op;
@@ -16,6 +17,8 @@ pub fn width(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<u32> {
 /// What else follows from a choice that cuts a product into tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ring {
+    /// Rows of a block.
+    pub rows: u32,
     /// Depth of a stage.
     pub depth: u32,
     /// Stages in shared memory.
@@ -28,16 +31,24 @@ pub struct Ring {
 
 /// The ring of a choice; `None` where [`width`] has none.
 pub fn ring(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Ring> {
-    let plain = |depth, stages| Ring { depth, stages, cluster: 1, halo: false };
+    let plain = |depth, stages| Ring { rows: conv2d::TILE_ROWS, depth, stages, cluster: 1, halo: false };
     Some(match cut(op, inputs, choice)?.0 {
         Cut::Elements => return None,
         Cut::Tiled(_) => plain(conv2d::TILED_DEPTH, 2),
         Cut::Mma { .. } => plain(mma::DEPTH, mma::STAGES),
         Cut::Wgmma(tile) => {
-            let (depth, stages) = tile.ring(op);
-            Ring { cluster: tile.sharers(), halo: tile.is_halo(), ..plain(depth, stages) }
+            let (depth, stages) = tile.ring();
+            Ring { rows: tile.rows(), depth, stages, cluster: tile.sharers(), halo: tile.is_halo() }
         }
     })
+}
+
+/// Seconds that a choice of Hopper's forms should take; `None` of any other.
+pub fn predicted(multiprocessors: u32, op: &Op, inputs: &[&Shape], choice: Choice) -> Option<f64> {
+    let (cut, extents) = cut(op, inputs, choice)?;
+    let Cut::Wgmma(tile) = cut else { return None };
+    let splits = splits(op, inputs, choice).unwrap_or(1);
+    Some(predict(multiprocessors, tile, op, &extents, splits).us * 1e-6)
 }
 
 /// The widths that are worth trying in a form; see [`conv2d::candidates`].

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::batch_norm::{Norm, NormGradient, Reduced, finalise};
 use super::batch_stats::Matrix;
-use super::pass::{Chunks, EIGHT, REDUCE_THREADS, form, grid};
+use super::pass::{Chunks, EIGHT, REDUCE_THREADS, descending, form, grid};
 use super::{Address, Launch, Site, THREADS, View, extent, spread, suffix};
 use crate::ops::{EPSILON, Outer, TwoStreamBackward, TwoStreamUpdate};
 
@@ -39,6 +39,8 @@ struct UpdateParams {
     width: u32,
     channels: u32,
     epsilon: f32,
+    descending: u32,
+    padding: u32,
 }
 
 /// The name of a kernel of this kind that reads input 0.
@@ -84,6 +86,8 @@ pub fn update(site: &Site<'_>, op: &TwoStreamUpdate) -> Launch {
         width,
         channels,
         epsilon: EPSILON as f32,
+        descending: descending(site),
+        padding: 0,
     };
     let grid = match channels % EIGHT {
         0 => grid(rows, channels),
@@ -164,7 +168,7 @@ struct BackwardParams {
     channels: u32,
     epsilon: f32,
     share: f32,
-    padding: u32,
+    descending: u32,
 }
 
 /// `two_stream_backward`. The kernel takes a mask of null as one that lets everything pass.
@@ -180,6 +184,7 @@ pub fn backward(site: &Site<'_>, op: &TwoStreamBackward) -> Launch {
         channels,
         epsilon: EPSILON as f32,
         share: (1.0 / rows as f64) as f32,
+        descending: descending(site),
         ..BackwardParams::zeroed()
     };
     for (b, branch) in params.branches.iter_mut().enumerate().take(if op.projected { 2 } else { 1 }) {

@@ -4,6 +4,8 @@
 //! As of every form, a tile and the order of every sum follow from the shapes alone; of the card only the number of
 //! blocks does that take tiles in turns.
 
+use std::array::from_fn;
+
 use bytemuck::NoUninit;
 
 use super::conv2d::{Extents, TILE_ROWS, fewest_read};
@@ -24,17 +26,29 @@ const WGMMA_ROWS: u32 = 64;
 /// Channels of a line in shared memory, as wide as its swizzle, the widest first; and how many of them a stage holds:
 /// `stage_depth` of `wgmma_forward.cuh`.
 const SPANS: [(u32, u32); 2] = [(64, 1), (32, 3)];
-/// Pixels of a stage of the weight gradient: WEIGHT_GRAD_DEPTH of `wgmma_weight_grad.cuh`.
-pub const WEIGHT_GRAD_DEPTH: u32 = 64;
+/// Pixels of a stage of the weight gradient: WEIGHT_GRAD_DEPTH of `wgmma_weight_grad.cuh`; in patches PATCH_PIXELS of
+/// `wgmma_weight_grad_halo.cuh`.
+const WEIGHT_GRAD_DEPTH: u32 = 64;
+/// Rows of a tile of the weight gradient of 192 columns, from `wgmma-persistent` on: its sums go out from registers.
+const TALL_ROWS: u32 = 256;
+/// Channels of a tile of the weight gradient in patches, which has all taps of a filter's column: PATCH_SPANS of 32.
+const PATCH_CHANNELS: u32 = 96;
 /// Blocks of a cluster: CLUSTER of `wgmma_cluster.cuh`.
 const CLUSTER: u32 = 2;
 /// Residue classes of a data gradient at most are 4: MOST_CLASSES of `wgmma_params.cuh`.
 const MOST_STRIDE: u32 = 2;
+const MOST_CLASSES: usize = (MOST_STRIDE * MOST_STRIDE) as usize;
+/// Tensor maps of `TransposedMaps`: dz as each class sees it, and w.
+const TRANSPOSED_MAPS: usize = MOST_CLASSES + 1;
 /// Lines of a patch with its halo, beyond the tile's rows: MOST_LINES of `wgmma_halo.cuh`.
 const MOST_HALO_LINES: u32 = 64;
 const HALO_TAPS: u32 = 3;
 /// Lines after which a swizzle of 64 bytes, that of a patch, is what it was.
 const SWIZZLE_LINES: u32 = 8;
+/// Columns of the tiles whose filters stay in shared memory, and channels of their depth, at most: RESIDENT_CHANNELS of
+/// `wgmma_resident.cuh`. The weight gradient in patches has the same widths.
+const RESIDENT_COLUMNS: [u32; 2] = [96, 64];
+const RESIDENT_CHANNELS: u32 = 96;
 /// Channels whose bytes are a multiple of 16, as every stride of a tensor map is.
 const CHUNK: u32 = 8;
 /// The step of a tensor map at most, in elements (`cuTensorMapEncodeIm2col`).
@@ -46,13 +60,15 @@ const MULTIPROCESSORS: u32 = 132;
 /// A form's tile of one of the three products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tile {
-    form: Kernels,
+    /// The form.
+    pub form: Kernels,
     /// Columns.
     pub columns: u32,
     /// Channels of a line of the rows.
     span: u32,
     /// The rows as patches of images, which hold what all taps below each other read.
     patch: Option<Patch>,
+    weight_grad: bool,
 }
 
 impl Tile {
@@ -63,13 +79,13 @@ impl Tile {
     pub fn new(form: Kernels, op: &Op, extents: &Extents, columns: u32) -> Self {
         let [_, height, width, _] = extents.x;
         let halo = match form {
-            Kernels::WgmmaHalo => true,
+            form if in_patches(form) => true,
             Kernels::WgmmaStore => suits(Kernels::WgmmaHalo, op, extents),
             _ => false,
         };
         let patch = if halo { Patch::of(height, width) } else { None };
         let (span, _) = span(halo, depth_channels(op, extents)).expect("the form suits the shapes");
-        Self { form, columns, span, patch }
+        Self { form, columns, span, patch, weight_grad: matches!(op, Op::Conv2dWeightGrad(_)) }
     }
     /// What the kernel's name says of the tile.
     pub fn suffix(self) -> String {
@@ -77,61 +93,99 @@ impl Tile {
         let narrow = self.span == 32 && self.patch.is_none();
         format!("{}_{}{}", if halo { "_halo" } else { "" }, self.columns, if narrow { "_span32" } else { "" })
     }
+    /// Rows.
+    pub fn rows(self) -> u32 {
+        match self.weight_grad {
+            true if self.patch.is_some() => HALO_TAPS * PATCH_CHANNELS,
+            true if self.form >= Kernels::WgmmaPersistent && self.columns == 192 => TALL_ROWS,
+            _ => TILE_ROWS,
+        }
+    }
     /// Blocks that share their columns, one tile below the other.
     pub fn sharers(self) -> u32 {
-        if self.form >= Kernels::WgmmaCluster { CLUSTER } else { 1 }
+        match self.form {
+            Kernels::WgmmaHalo if self.weight_grad => 1,
+            Kernels::WgmmaCluster | Kernels::WgmmaHalo | Kernels::WgmmaStore => CLUSTER,
+            _ => 1,
+        }
     }
     /// Warp groups that share a tile. Of a narrow one a group holds all rows, so that two can take tiles in turns.
-    fn groups(self) -> u32 {
-        if self.form >= Kernels::WgmmaPersistent && self.columns <= 96 { 1 } else { 2 }
+    pub fn groups(self) -> u32 {
+        let in_turns = self.form >= Kernels::WgmmaPersistent && self.columns <= 96;
+        if in_turns && !(self.weight_grad && self.patch.is_some()) { 1 } else { 2 }
     }
     /// Rows of a partial result: those of a warp group.
     pub fn part_rows(self) -> u32 {
         TILE_ROWS / self.groups()
     }
     /// Tiles of so many rows, those counted that are there only to make a cluster full.
-    fn row_tiles(self, rows: u32) -> u32 {
-        rows.div_ceil(TILE_ROWS * self.sharers())
+    pub fn row_tiles(self, rows: u32) -> u32 {
+        match self.weight_grad && self.patch.is_some() {
+            true => HALO_TAPS * (rows / (HALO_TAPS * HALO_TAPS)).div_ceil(PATCH_CHANNELS),
+            false => rows.div_ceil(self.rows() * self.sharers()),
+        }
     }
     /// Partial results of so many rows.
     pub fn parts(self, rows: u32) -> u32 {
         self.row_tiles(rows) * self.sharers() * self.groups()
     }
+    /// Numbers of rows that a tile copies for each that it multiplies with: a patch is copied once for the three taps of
+    /// a column.
+    pub fn rows_copied(self, extents: &Extents) -> f64 {
+        let lines = |patch: Patch| f64::from(patch.lines(extents.x[2])) / f64::from(HALO_TAPS * TILE_ROWS);
+        self.patch.map_or(1.0, lines)
+    }
+    /// The same of columns: those that stay are copied once for all tiles.
+    pub fn columns_copied(self) -> f64 {
+        if self.form == Kernels::WgmmaResident { 0.0 } else { 1.0 }
+    }
+    /// The depth of a stage.
+    pub fn stage_depth(self) -> u32 {
+        match self.weight_grad {
+            true => self.stage_pixels(),
+            false if self.span == 64 => 64,
+            false => 96,
+        }
+    }
+    /// Pixels of a stage of a weight gradient.
+    pub fn stage_pixels(self) -> u32 {
+        if self.patch.is_some() { TILE_ROWS } else { WEIGHT_GRAD_DEPTH }
+    }
     /// Whether its rows are patches with their halo.
     pub fn is_halo(self) -> bool {
         self.patch.is_some()
     }
-    /// Depth of a stage, and stages of a block's ring: as many as fit beside its ways out (`stages_beside` of `wgmma.cuh`).
-    pub fn ring(self, op: &Op) -> (u32, u32) {
+    /// Depth of a stage, and stages of a block's ring: as many as fit beside its ways out and what stays (`stages_beside`
+    /// of `wgmma.cuh`, `Resident` of `wgmma_resident.cuh`).
+    pub fn ring(self) -> (u32, u32) {
         /// MOST_STAGES, each with two mbarriers; and ways out, one for each warp group that multiplies.
         const MOST_STAGES: u32 = 8;
         const OUTS: u32 = 2;
-        let weight_grad = matches!(op, Op::Conv2dWeightGrad(_));
-        let depth = match self.span {
-            _ if weight_grad => WEIGHT_GRAD_DEPTH,
-            64 => 64,
-            // Three spans of channels, or three taps of one.
-            _ => 96,
-        };
-        let line_bytes = 2 * self.span;
+        let depth = self.stage_depth();
+        let stays = self.form == Kernels::WgmmaResident;
         let row_bytes = match self.patch {
-            Some(_) => (TILE_ROWS + MOST_HALO_LINES) * line_bytes,
-            None => 2 * TILE_ROWS * depth,
+            Some(_) => (TILE_ROWS + MOST_HALO_LINES) * 2 * self.span * if self.weight_grad { 3 } else { 1 },
+            None => 2 * self.rows() * depth,
         };
+        let column_bytes = 2 * self.columns * depth;
         let sums = 4 * self.columns;
+        let part = 4 * WGMMA_ROWS * 32;
         let out_bytes = match self.form {
             // From registers; an empty structure has a byte.
-            _ if weight_grad => 1,
+            _ if self.weight_grad => 1,
             // StoredRows: the rows, the sums of four warps and their means, two mbarriers.
             Kernels::WgmmaStore => {
                 (2 * self.part_rows() * self.columns + 5 * sums + 16).next_multiple_of(1024)
             }
-            // WayOut: two parts of 64 x 32 sums, and means.
-            _ => 2 * 4 * WGMMA_ROWS * 32 + sums,
+            // WayOut: parts of 64 x 32 sums, two of them where there is room, and means.
+            _ => part * if stays { 1 } else { 2 } + sums,
         };
-        let stage_bytes = row_bytes + 2 * self.columns * depth;
-        let fit = (SHARED - OUTS * out_bytes - 2 * 8 * MOST_STAGES) / stage_bytes;
-        (depth, fit.min(MOST_STAGES))
+        let (steps, stage_bytes) = match stays {
+            true => (RESIDENT_CHANNELS / 32 * HALO_TAPS, row_bytes),
+            false => (0, row_bytes + column_bytes),
+        };
+        let beside = OUTS * out_bytes + steps * column_bytes + 8 * (2 * MOST_STAGES + steps);
+        (depth, ((SHARED - beside) / stage_bytes).min(MOST_STAGES))
     }
     fn swizzle(self) -> Swizzle {
         swizzle_of(self.span)
@@ -184,9 +238,25 @@ impl Tile {
         maps
     }
 
-    /// `WgmmaDataGradParams`: dz as each residue class sees it, w; behind those of the way out, where copies store dx.
-    pub fn data_grad_maps(self, extents: &Extents, dz: View, w: View, dx: View) -> Vec<Option<TensorMap>> {
-        let ([n, height, width, c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
+    /// `WgmmaDataGradParams`: of each of at most two convolutions, the layer's and a projection's, dz as each residue class
+    /// sees it, and w; behind those of the way out, where copies store dx.
+    pub fn data_grad_maps(
+        self,
+        extents: &Extents,
+        convolutions: &[[View; 2]],
+        dx: View,
+    ) -> Vec<Option<TensorMap>> {
+        let ([n, height, width, c], [p, q]) = (extents.x, extents.z);
+        let [dz, _] = convolutions[0];
+        let mut maps = self.out_maps(extents, (dz, [n, p, q, extents.w[0]]), (dx, [n * height * width, c]));
+        let of_out = maps.len();
+        maps.extend(convolutions.iter().flat_map(|of| self.transposed_maps(extents, *of)));
+        maps.resize(of_out + 2 * TRANSPOSED_MAPS, None);
+        maps
+    }
+    /// `TransposedMaps`.
+    fn transposed_maps(self, extents: &Extents, [dz, w]: [View; 2]) -> [Option<TensorMap>; TRANSPOSED_MAPS] {
+        let ([n, .., c], [k, r, s], [p, q]) = (extents.x, extents.w, extents.z);
         let shape = [n, p, q, k];
         let of_class = |class| match self.patch {
             Some(patch) => (class == 0).then(|| self.patches(patch, dz, shape)),
@@ -194,23 +264,24 @@ impl Tile {
                 .filter(|class| class.taps > 0)
                 .map(|class| self.pixels(dz, shape, class.corners, TILE_ROWS, 1)),
         };
-        let mut maps = self.out_maps(extents, (dz, shape), (dx, [n * height * width, c]));
-        maps.extend((0..MOST_STRIDE * MOST_STRIDE).map(of_class));
         let across = self.across();
         let filters =
             TensorMap::tiled(w, &[c, r * s, k].map(u64::from), &[across, 1, self.span / self.sharers()]);
-        maps.push(Some(filters.swizzled(swizzle_of(across))));
-        maps
+        let filters = filters.swizzled(swizzle_of(across));
+        from_fn(|i| if i < MOST_CLASSES { of_class(i as u32) } else { Some(filters.clone()) })
     }
 
     /// `WgmmaWeightGradParams`: x, dz.
     pub fn weight_grad_maps(self, extents: &Extents, x: View, dz: View) -> Vec<Option<TensorMap>> {
         let ([n, ..], [k, ..], [p, q]) = (extents.x, extents.w, extents.z);
         let corners = Corners::forward(extents);
-        let rows = self.pixels(x, extents.x, corners, WEIGHT_GRAD_DEPTH, extents.stride);
+        let rows = match self.patch {
+            Some(patch) => self.patches(patch, x, extents.x),
+            None => self.pixels(x, extents.x, corners, WEIGHT_GRAD_DEPTH, extents.stride),
+        };
         let (across, pixels) = (self.across(), [n, p, q].map(u64::from).iter().product());
         let filters =
-            TensorMap::tiled(dz, &[k.into(), pixels], &[across, WEIGHT_GRAD_DEPTH / self.sharers()]);
+            TensorMap::tiled(dz, &[k.into(), pixels], &[across, self.stage_pixels() / self.sharers()]);
         vec![Some(rows), Some(filters.swizzled(swizzle_of(across)))]
     }
 
@@ -254,9 +325,10 @@ impl Tile {
         let tiles = self.row_tiles(elements) * filters.div_ceil(self.columns);
         let cycles = |&splits: &u32| {
             let rounds = (splits * tiles).div_ceil(MULTIPROCESSORS / self.sharers());
-            let stages = extents.output_pixels().div_ceil(splits).div_ceil(WEIGHT_GRAD_DEPTH);
-            // 1024 products of bf16 a cycle are 2 for each of a stage's numbers of a row, and 128 rows.
-            let products = u64::from(stages) * u64::from(TILE_ROWS * self.columns * WEIGHT_GRAD_DEPTH / 2048);
+            let stages = extents.output_pixels().div_ceil(splits).div_ceil(self.stage_pixels());
+            // 2048 products of bf16 a cycle.
+            let products =
+                u64::from(stages) * u64::from(self.rows() * self.columns * self.stage_pixels() / 2048);
             // Written by the product, read by the sum.
             let bytes = u64::from(splits) * u64::from(elements) * u64::from(filters) * 8;
             u64::from(rounds) * (products + ROUND) + bytes / BYTES_A_CYCLE
@@ -265,13 +337,27 @@ impl Tile {
     }
 }
 
-/// The width of tiles for a product of so many columns.
-pub fn columns(columns: u32) -> u32 {
-    fewest_read(&COLUMNS, columns)
+/// The widths of tiles that this form has kernels for, and can make a product of so many columns with.
+pub fn widths(form: Kernels, weight_grad: bool, columns: u32) -> Vec<u32> {
+    match form {
+        Kernels::WgmmaResident => RESIDENT_COLUMNS.into_iter().filter(|&width| width >= columns).collect(),
+        Kernels::WgmmaHalo if weight_grad => RESIDENT_COLUMNS.to_vec(),
+        _ => COLUMNS.to_vec(),
+    }
+}
+
+/// The width of tiles of a form for a product of so many columns.
+pub fn columns(form: Kernels, weight_grad: bool, columns: u32) -> u32 {
+    fewest_read(&widths(form, weight_grad, columns), columns)
 }
 
 fn swizzle_of(span: u32) -> Swizzle {
     if span == 64 { Swizzle::Bytes128 } else { Swizzle::Bytes64 }
+}
+
+/// Whether rows always come as patches with their halo.
+fn in_patches(form: Kernels) -> bool {
+    matches!(form, Kernels::WgmmaHalo | Kernels::WgmmaResident)
 }
 
 /// Channels of the images that a product's rows read.
@@ -352,16 +438,21 @@ impl Patch {
         let images = TILE_ROWS / (rows * width);
         // The rows of one wgmma follow each other in the patch.
         let in_one = images == 1 || (rows * width).is_multiple_of(WGMMA_ROWS);
-        let lines = images * (rows + HALO_TAPS - 1) * width;
-        let suits = images * rows * width == TILE_ROWS && in_one && lines <= TILE_ROWS + MOST_HALO_LINES;
-        suits.then_some(Self { rows, images })
+        let patch = Self { rows, images };
+        let suits =
+            images * rows * width == TILE_ROWS && in_one && patch.lines(width) <= TILE_ROWS + MOST_HALO_LINES;
+        suits.then_some(patch)
+    }
+    /// Lines, the halo's among them.
+    fn lines(self, width: u32) -> u32 {
+        self.images * (self.rows + HALO_TAPS - 1) * width
     }
 }
 
 /// Whether there is a kernel of this form for a convolution's product of these extents.
 pub fn suits(form: Kernels, op: &Op, extents: &Extents) -> bool {
     let ([_, h, width, c], [k, r, s]) = (extents.x, extents.w);
-    let halo = form == Kernels::WgmmaHalo;
+    let halo = in_patches(form);
     let Some((span, spans)) = span(halo, depth_channels(op, extents)) else { return false };
     if ![c, k].iter().all(|channels| channels.is_multiple_of(CHUNK)) {
         return false;
@@ -381,16 +472,22 @@ pub fn suits(form: Kernels, op: &Op, extents: &Extents) -> bool {
             }
             _ => false,
         };
+    // All columns in one tile, and their whole depth in shared memory.
+    let projected = matches!(op, Op::Conv2dDataGrad(op) if op.conv.projected);
+    let stays = |columns: u32, depth: u32| {
+        form != Kernels::WgmmaResident
+            || columns <= RESIDENT_COLUMNS[0] && depth <= RESIDENT_CHANNELS && !projected
+    };
     let pixels = extents.stride <= MOST_STEP && Corners::forward(extents).fit();
     match op {
-        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && patches && stores,
+        Op::Conv2d(_) => by_eight && full(r * s, c) && pixels && patches && stores && stays(k, c),
         Op::Conv2dDataGrad(_) => {
             let mut classes =
                 (0..extents.stride * extents.stride).filter_map(|class| Class::of(extents, class));
             let fit = |class: Class| class.taps == 0 || full(class.taps, k) && class.corners.fit();
-            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && patches && stores
+            by_eight && extents.stride <= MOST_STRIDE && classes.all(fit) && patches && stores && stays(c, k)
         }
-        Op::Conv2dWeightGrad(_) => pixels && !halo && stores,
+        Op::Conv2dWeightGrad(_) => pixels && patches && stores && form != Kernels::WgmmaResident,
         _ => false,
     }
 }
@@ -403,12 +500,13 @@ mod tests {
     use crate::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad};
 
     /// Each takes no more than the one before.
-    const FORMS: [Kernels; 5] = [
+    const FORMS: [Kernels; 6] = [
         Kernels::Wgmma,
         Kernels::WgmmaWs,
         Kernels::WgmmaPersistent,
         Kernels::WgmmaCluster,
         Kernels::WgmmaHalo,
+        Kernels::WgmmaResident,
     ];
 
     /// The three products of images of these extents by `k` filters.
@@ -437,9 +535,10 @@ mod tests {
 
     #[test]
     fn the_layers_of_the_network_have_every_form() {
-        let (halo, cluster) = (Some(Kernels::WgmmaHalo), Some(Kernels::WgmmaCluster));
-        for (extent, channels) in [(32, 96), (16, 192), (8, 384)] {
-            assert_eq!(suiting([500, extent, extent, channels], channels, 3, 1), [halo, halo, cluster]);
+        let [resident, halo, cluster] =
+            [Kernels::WgmmaResident, Kernels::WgmmaHalo, Kernels::WgmmaCluster].map(Some);
+        for (extent, channels, most) in [(32, 96, resident), (16, 192, halo), (8, 384, halo)] {
+            assert_eq!(suiting([500, extent, extent, channels], channels, 3, 1), [most, most, cluster]);
         }
         // The first of a stage, and its projection: 96 channels are three spans, 192 filters of the first tap too.
         assert_eq!(suiting([500, 32, 32, 96], 192, 3, 2), [cluster; 3]);
@@ -519,7 +618,7 @@ mod tests {
     #[test]
     fn tiles_and_their_parts() {
         let widths = [8, 64, 96, 128, 160, 192, 256, 384];
-        assert_eq!(widths.map(columns), [64, 64, 96, 128, 192, 192, 128, 192]);
+        assert_eq!(widths.map(|c| columns(Kernels::Wgmma, false, c)), [64, 64, 96, 128, 192, 192, 128, 192]);
         let [(op, extents), ..] = products([8, 32, 32, 96], 96, 3, 1);
         let tile = |form, columns| Tile::new(form, &op, &extents, columns);
         let parts = |form, columns| (tile(form, columns).part_rows(), tile(form, columns).parts(700));
@@ -556,9 +655,10 @@ mod tests {
         assert_eq!(launch(Kernels::WgmmaHalo, 0), (2, 384));
 
         let tile = Tile::new(Kernels::WgmmaHalo, &data_op, &data, 96);
-        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, tile.data_grad_maps(&data, x, w, x), &none);
+        let maps = tile.data_grad_maps(&data, &[[x, w]], x);
+        let launch = tile.over(Launch::new("k"), [768, 96], 1, 4, maps, &none);
         let offsets: Vec<usize> = launch.maps.iter().map(|(offset, _)| *offset).collect();
-        assert_eq!((launch.params.len(), offsets), (6 * 128, vec![0, 4 * 128]));
+        assert_eq!((launch.params.len(), offsets), (11 * 128, vec![0, 4 * 128]));
         let tile = Tile::new(Kernels::WgmmaCluster, &weight_op, &weight, 192);
         let maps = tile.weight_grad_maps(&weight, x, x);
         // Four tiles of 256 rows, one of columns, two splits.
