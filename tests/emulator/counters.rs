@@ -7,7 +7,7 @@ use rir::device::cuda::emulator::{Counters, EmulatorDriver};
 use rir::device::cuda::launch::conv2d::Extents;
 use rir::device::cuda::launch::wgmma::{self, Tile};
 use rir::device::cuda::launch::{Address, Memory, Site, View, launches, scratch};
-use rir::device::cuda::{Choices, Kernels, kernels::forms};
+use rir::device::cuda::{Choices, Generation, Kernels, kernels::forms};
 use rir::graph::{DType, Graph, Precision, Role, Shape, lower, plan};
 use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
 
