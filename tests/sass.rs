@@ -203,8 +203,11 @@ fn warp_groups_multiply_without_waiting_for_themselves() {
             let expected = group_products(&kernel, columns);
             check(products.len() == expected, format!("{} HGMMA a step, not {expected}", products.len()));
             check(awaited == 1, format!("waits for {awaited} HGMMA in a step"));
-            // A product of the narrowest tile takes 32 cycles, in which a scheduler has a warp of each group.
-            check(beside <= 120, format!("{beside} instructions beside"));
+            // A scheduler issues for a warp of each of two groups; a product takes half as many cycles as it has columns.
+            // In the first form, whoever multiplies copies as well.
+            let (issued, cycles) = (2 * step.len(), 2 * products.len() * columns / 2);
+            let copies_too = kernel.contains(&format!("_wgmma_{columns}_"));
+            check(issued <= cycles || copies_too, format!("{issued} instructions in {cycles} cycles"));
             check(has("UTMALDG"), "no bulk copies".into());
             let clustered = ["_cluster_", "_halo_", "_store_"].iter().any(|form| kernel.contains(form));
             check(has("MULTICAST") == clustered, "shares its copies, or does not".into());

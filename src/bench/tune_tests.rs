@@ -130,7 +130,7 @@ fn by_name(kernel: &str, fast: &str, times: [f64; 2]) -> f64 {
 #[test]
 fn the_fastest_wins() {
     let (rows, tuned) = tuned(|kernel| by_name(kernel, "_wgmma_halo_64_", [1e-3, 2e-3]), "", false);
-    assert_eq!(rows.len(), 8);
+    assert_eq!(rows.len(), 9);
     assert!(tuned.findings.failed.is_empty(), "{:?}", tuned.findings.failed);
     let (node, choice) = tuned.table.iter().next().unwrap();
     assert_eq!((choice.kernels, choice.columns), (Kernels::WgmmaHalo, Some(64)));

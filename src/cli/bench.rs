@@ -1,6 +1,7 @@
 //! `rir bench`: what operations and whole training steps take, beside what the machine could do.
 
 mod open;
+mod predict;
 mod tune;
 
 use std::path::{Path, PathBuf};
@@ -104,7 +105,7 @@ enum Benchmark {
     #[command(after_help = "Examples:
   rir bench predict rir-18-wide --batch 528
   rir bench predict --forms --filter group1")]
-    Predict(Prediction),
+    Predict(predict::Args),
     /// A training step with every fusion, with none, and without each
     #[command(after_help = "Examples:
   rir bench fusion rir-18-wide --batch 500
@@ -141,27 +142,6 @@ Examples:
         #[command(flatten)]
         common: Common,
     },
-}
-
-/// Flags of a prediction.
-#[derive(clap::Args)]
-struct Prediction {
-    /// A network's name or .toml file [default: rir-18-wide]
-    model: Option<String>,
-    /// Only what has this in its name
-    #[arg(long, value_name = "TEXT")]
-    filter: Option<String>,
-    /// Images of a batch
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = at_least_one)]
-    batch: usize,
-    /// Every form of wgmma, not only the one that should be fastest
-    #[arg(long)]
-    forms: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    fusion: Fusion,
 }
 
 /// Flags of every benchmark.
@@ -252,7 +232,7 @@ impl Task {
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let start = Instant::now();
     let (task, model, common) = match args.benchmark {
-        Benchmark::Predict(asked) => return predict(&asked, out),
+        Benchmark::Predict(asked) => return predict::run(&asked, out),
         Benchmark::Tune { models, store, common } => {
             return tune(&models, store.as_deref(), common, start, out);
         }
@@ -350,23 +330,6 @@ fn bench(
         false => out.print(report.text())?,
     }
     report.verdict()
-}
-
-fn predict(asked: &Prediction, out: &mut Output) -> Result<()> {
-    let model = Model::find(asked.model.as_deref().unwrap_or("rir-18-wide"))?;
-    let network = Network {
-        description: model.description,
-        image: model.image.unwrap_or([32, 32, 3]),
-        classes: model.classes.unwrap_or(10),
-        batch: asked.batch,
-        precision: Precision::Bf16,
-        fusions: asked.fusion.fusions(),
-    };
-    let findings = bench::predict::layers(&network, asked.filter.as_deref(), asked.forms)?;
-    match asked.json {
-        true => out.json(&findings),
-        false => out.print(&findings.table),
-    }
 }
 
 fn measure(bench: &Bench<'_>, network: &Network, task: &Task, common: &Common) -> Result<Findings> {

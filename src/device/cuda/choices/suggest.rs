@@ -20,12 +20,18 @@ pub fn of(card: &Choices, op: &Op, inputs: &[&Shape], forms: &[Kernels]) -> Choi
     if !fastest.needs_hopper() {
         return Choice::of(fastest);
     }
-    let measured = forms.iter().filter(|&&form| Kernels::Mma <= form && form <= fastest);
-    let tiles = |&form: &Kernels| {
+    let mut measured = forms.to_vec();
+    measured.retain(|form| (Kernels::Mma..=fastest).contains(form));
+    best(card, op, inputs, tiles(op, inputs, &measured)).unwrap_or(Choice::of(fastest))
+}
+
+/// Every width of tile of these forms.
+fn tiles(op: &Op, inputs: &[&Shape], forms: &[Kernels]) -> impl Iterator<Item = Choice> {
+    let widths = |&form| {
         let widths = tiling::widths(op, inputs, form).into_iter();
         widths.map(move |width| Choice { columns: Some(width), ..Choice::of(form) })
     };
-    best(card, op, inputs, measured.flat_map(tiles)).unwrap_or(Choice::of(fastest))
+    forms.iter().flat_map(widths)
 }
 
 /// The choice that takes the least time, of equal ones the last.
@@ -67,12 +73,6 @@ mod tests {
 
     const CARD: Choices = Choices::new(Kernels::Auto, Generation::Hopper);
 
-    /// Every form and width that Hopper has for a convolution.
-    fn every(forms: &[Kernels]) -> impl Iterator<Item = Choice> {
-        let widths = |&form| [192, 128, 96, 64].map(|w| Choice { columns: Some(w), ..Choice::of(form) });
-        forms.iter().flat_map(widths)
-    }
-
     const FORMS: [Kernels; 6] = [
         Kernels::Mma,
         Kernels::WgmmaWs,
@@ -85,7 +85,7 @@ mod tests {
     fn suggested(op: &Op, inputs: &[&Shape]) -> (Kernels, u32) {
         let forms = kernels::forms(op, inputs, DType::Bf16, Generation::Hopper);
         let forms: Vec<Kernels> = FORMS.into_iter().filter(|form| forms.contains(form)).collect();
-        let choice = best(&CARD, op, inputs, every(&forms)).unwrap();
+        let choice = best(&CARD, op, inputs, tiles(op, inputs, &forms)).unwrap();
         (choice.kernels, choice.columns.unwrap())
     }
 
