@@ -94,7 +94,7 @@ __device__ void batch_norm(const BatchNormParams& p) {
         store_vector(static_cast<T*>(p.y) + i, affine(load_vector<WIDTH>(static_cast<const T*>(p.z) + i)));
     }
 }
-RIR_KERNEL(batch_norm_f32, BatchNormParams, THREADS, batch_norm<float, EIGHT>)
+RIR_KERNEL_ALONE(batch_norm_f32, BatchNormParams, THREADS, batch_norm<float, EIGHT>)
 RIR_KERNEL(batch_norm_bf16, BatchNormParams, THREADS, batch_norm<bf16, EIGHT>)
 RIR_KERNEL(batch_norm_any_f32, BatchNormParams, THREADS, batch_norm<float, 1>)
 RIR_KERNEL(batch_norm_any_bf16, BatchNormParams, THREADS, batch_norm<bf16, 1>)

@@ -169,12 +169,18 @@ fn innermost_around<'a>(opcode: &str, code: &'a [Instruction]) -> &'a [Instructi
 
 /// HGMMA of a step of a warp group, by the kernel's name: those of its depth for each 64 of its rows.
 fn group_products(kernel: &str, columns: usize) -> usize {
-    let stays = !kernel.contains("_wgmma_ws_") && !kernel.contains(&format!("_wgmma_{columns}_"));
-    let rows = if stays && columns <= 96 { 128 } else { 64 };
+    let has = |part: &str| kernel.contains(part);
+    let (in_patches, weight_grad) = (has("_halo_") || has("_resident_"), has("weight_grad"));
+    if in_patches && weight_grad {
+        // 128 pixels. Of the five blocks of 64 rows the second group has two, whose code comes first.
+        return 2 * (128 / 16);
+    }
+    let persistent = !has("_wgmma_ws_") && !has(&format!("_wgmma_{columns}_"));
+    let tall = weight_grad && columns == 192;
+    let rows = if persistent && (columns <= 96 || tall) { 128 } else { 64 };
     // Three spans of 32 channels, or three taps of them; 64 channels, or 64 pixels.
-    let along_channels = !kernel.contains("weight_grad");
-    let by_three = kernel.contains("_span32_") || kernel.contains("_halo_");
-    let depth = if along_channels && by_three { 96 } else { 64 };
+    let by_three = !weight_grad && (in_patches || has("_span32_"));
+    let depth = if by_three { 96 } else { 64 };
     rows / 64 * (depth / 16)
 }
 
@@ -209,7 +215,8 @@ fn warp_groups_multiply_without_waiting_for_themselves() {
             let copies_too = kernel.contains(&format!("_wgmma_{columns}_"));
             check(issued <= cycles || copies_too, format!("{issued} instructions in {cycles} cycles"));
             check(has("UTMALDG"), "no bulk copies".into());
-            let clustered = ["_cluster_", "_halo_", "_store_"].iter().any(|form| kernel.contains(form));
+            let clustered = ["_cluster_", "_halo_", "_store_"].iter().any(|form| kernel.contains(form))
+                && !kernel.contains("weight_grad_wgmma_halo");
             check(has("MULTICAST") == clustered, "shares its copies, or does not".into());
             let stores = kernel.contains("_store_");
             check(
@@ -246,7 +253,10 @@ fn the_innermost_loop_is_found() {
     assert_eq!(group_products("conv2d_wgmma_persistent_96_span32_bf16", 96), 12);
     assert_eq!(group_products("conv2d_data_grad_wgmma_halo_192_bf16", 192), 6);
     assert_eq!(group_products("conv2d_wgmma_store_halo_96_bf16", 96), 12);
+    assert_eq!(group_products("conv2d_data_grad_wgmma_resident_96_bf16", 96), 12);
     assert_eq!(group_products("conv2d_weight_grad_wgmma_96_span32_bf16", 96), 4);
+    assert_eq!(group_products("conv2d_weight_grad_wgmma_cluster_192_bf16", 192), 8);
+    assert_eq!(group_products("conv2d_weight_grad_wgmma_halo_64_bf16", 64), 16);
 }
 
 /// Whether it reads or writes global memory, or starts a copy that does.

@@ -191,11 +191,11 @@ __device__ __forceinline__ void tiled_data_grad(const DataGradParams& p) {
     }
 }
 
-RIR_KERNEL(conv2d_data_grad_tiled_32_f32, DataGradParams, tile_threads(32), tiled_data_grad<float, 32>)
-RIR_KERNEL(conv2d_data_grad_tiled_64_f32, DataGradParams, tile_threads(64), tiled_data_grad<float, 64>)
-RIR_KERNEL(conv2d_data_grad_tiled_96_f32, DataGradParams, tile_threads(96), tiled_data_grad<float, 96>)
-RIR_KERNEL(conv2d_data_grad_tiled_32_bf16, DataGradParams, tile_threads(32), tiled_data_grad<bf16, 32>)
-RIR_KERNEL(conv2d_data_grad_tiled_64_bf16, DataGradParams, tile_threads(64), tiled_data_grad<bf16, 64>)
-RIR_KERNEL(conv2d_data_grad_tiled_96_bf16, DataGradParams, tile_threads(96), tiled_data_grad<bf16, 96>)
+RIR_KERNEL_ALONE(conv2d_data_grad_tiled_32_f32, DataGradParams, tile_threads(32), tiled_data_grad<float, 32>)
+RIR_KERNEL_ALONE(conv2d_data_grad_tiled_64_f32, DataGradParams, tile_threads(64), tiled_data_grad<float, 64>)
+RIR_KERNEL_ALONE(conv2d_data_grad_tiled_96_f32, DataGradParams, tile_threads(96), tiled_data_grad<float, 96>)
+RIR_KERNEL_ALONE(conv2d_data_grad_tiled_32_bf16, DataGradParams, tile_threads(32), tiled_data_grad<bf16, 32>)
+RIR_KERNEL_ALONE(conv2d_data_grad_tiled_64_bf16, DataGradParams, tile_threads(64), tiled_data_grad<bf16, 64>)
+RIR_KERNEL_ALONE(conv2d_data_grad_tiled_96_bf16, DataGradParams, tile_threads(96), tiled_data_grad<bf16, 96>)
 
 }  // namespace conv2d
