@@ -202,7 +202,7 @@ fn data_grad() -> Vec<Fault> {
             .put("0xff")
             .of(DATA_GRAD),
         Fault::rows("the ReLU's bit is ignored", EIGHT_FILE, RELU)
-            .find("passed >> l & 1 ? dx : 0")
+            .find("o.passed >> l & 1 ? dx : 0")
             .put("dx")
             .of(DATA_GRAD),
         relu("a tile without pixels leaves its sums as they were")
