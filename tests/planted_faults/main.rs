@@ -120,6 +120,8 @@ fn plant(number: usize, fault: &Fault) -> Outcome {
         };
         std::thread::scope(|scope| scope.spawn(check).join().expect("a panic is caught within"))
     });
+    // Before the disk has written what nobody reads again; what is left, the next process removes.
+    let _ = std::fs::remove_dir_all(&folder);
     // That would catch any fault.
     let caught = caught.and_then(|caught| match caught {
         Some(said) if said.contains("no kernel of this name was compiled in") => Err(said),
@@ -158,8 +160,7 @@ fn every_planted_fault_is_caught() {
             hook(panicked);
         }
     }));
-    let mut faults = faults::all(); // EXPERIMENT
-    if let Ok(only) = std::env::var("ONLY") { faults.retain(|f| only.split('|').any(|o| f.file.contains(o) || f.name.contains(o))); } // EXPERIMENT
+    let faults = faults::all();
     let outcomes = in_parallel(&faults, plant);
     let mut table = String::new();
     let mut missed = 0;

@@ -5,28 +5,48 @@ use super::hopper::{Run, fault};
 
 /// Nine steps; half a tile at the end.
 const FORWARD: Run = (&["conv2d/n5h8w8c64k128r3s1p1-e32-stats/bf16/wgmma"], &["conv2d_wgmma_128_bf16"]);
+/// Tiles that begin within an image's row.
+const STRIDED_FORWARD: Run =
+    (&["conv2d/n5h15w17c64k96r3s2p1-e32-stats/bf16/wgmma-ws"], &["conv2d_wgmma_ws_96_bf16"]);
+/// Two tiles of columns.
+const WIDE: Run =
+    (&["conv2d/n1h8w8c288k256r1s1p0-e144-stats/bf16/wgmma-ws"], &["conv2d_wgmma_ws_128_span32_bf16"]);
 /// Stages of three spans of 32 channels.
 const SPANS: Run = (&["conv2d/n2h8w8c96k96r3s1p1/bf16/wgmma-ws"], &["conv2d_wgmma_ws_96_span32_bf16"]);
 /// A warp group's rows end within it.
-const EDGE: Run = (&["conv2d/n9h12w12c64k128r1s1p0-e32-stats/bf16/wgmma"], &["conv2d_wgmma_128_bf16"]);
+const EDGE: Run = (&["conv2d/n9h12w12c128k128r1s1p0-e64-stats/bf16/wgmma"], &["conv2d_wgmma_128_bf16"]);
 const STORED_EDGE: Run =
-    (&["conv2d/n9h12w12c64k128r1s1p0-e32-stats/bf16/wgmma-store"], &["conv2d_wgmma_store_128_bf16"]);
+    (&["conv2d/n9h12w12c128k128r1s1p0-e64-stats/bf16/wgmma-store"], &["conv2d_wgmma_store_128_bf16"]);
 /// Four residue classes.
-const STRIDED: Run =
-    (&["conv2d_data_grad/n5h16w16c64k96r3s2p1-e32-masked/bf16/wgmma-ws"], &["conv2d_data_grad_wgmma_ws_64_span32_bf16"]);
-const PROJECTED: Run =
-    (&["conv2d_data_grad/n4h6w6c64k64r3s1p1-projected/bf16/wgmma-ws"], &["conv2d_data_grad_wgmma_ws_64_bf16"]);
+const STRIDED: Run = (
+    &["conv2d_data_grad/n5h15w17c64k96r3s2p1-e32-masked/bf16/wgmma-ws"],
+    &["conv2d_data_grad_wgmma_ws_64_span32_bf16"],
+);
+const PROJECTED: Run = (
+    &["conv2d_data_grad/n4h6w6c64k64r3s1p1-projected/bf16/wgmma-ws"],
+    &["conv2d_data_grad_wgmma_ws_64_bf16"],
+);
 const RELU: Run = (
     &["conv2d_data_grad/n4h6w6c64k64r3s1p1-add-relu-projection/bf16/wgmma-cluster"],
     &["conv2d_data_grad_wgmma_cluster_64_bf16"],
 );
 /// Of a stage's 64 pixels the last one has 16.
 const WEIGHTS: Run =
-    (&["conv2d_weight_grad/n9h12w12c64k128r1s1p0/bf16/wgmma-ws"], &["conv2d_weight_grad_wgmma_ws_128_bf16"]);
+    (&["conv2d_weight_grad/n9h12w12c128k128r1s1p0/bf16/wgmma-ws"], &["conv2d_weight_grad_wgmma_ws_128_bf16"]);
 const TAPS: Run =
     (&["conv2d_weight_grad/n4h6w6c64k64r3s1p1/bf16/wgmma"], &["conv2d_weight_grad_wgmma_64_bf16"]);
+/// 256 rows.
+const TALL: Run = (
+    &["conv2d_weight_grad/n3h4w16c32k192r3s1p1/bf16/wgmma-persistent"],
+    &["conv2d_weight_grad_wgmma_persistent_192_span32_bf16"],
+);
 /// Two images a patch.
-const HALO: Run = (&["conv2d/n5h8w8c64k128r3s1p1-e32-stats/bf16/wgmma-halo"], &["conv2d_wgmma_halo_128_bf16"]);
+const HALO: Run =
+    (&["conv2d/n5h8w8c64k128r3s1p1-e32-stats/bf16/wgmma-halo"], &["conv2d_wgmma_halo_128_bf16"]);
+const HALO_DATA_GRAD: Run = (
+    &["conv2d_data_grad/n5h8w8c64k128r3s1p1-e32-masked/bf16/wgmma-halo"],
+    &["conv2d_data_grad_wgmma_halo_64_bf16"],
+);
 const WEIGHTS_HALO: Run =
     (&["conv2d_weight_grad/n5h8w8c64k128r3s1p1/bf16/wgmma-halo"], &["conv2d_weight_grad_wgmma_halo_64_bf16"]);
 
@@ -50,10 +70,13 @@ fn operands() -> Vec<Fault> {
         fault("both warp groups have the same rows", TILE, FORWARD)
             .find("Rows::offset(Tile::GROUP_ROWS, 0) * group +")
             .put(""),
+        fault("the second 64 rows of a warp group are the first", TILE, TALL)
+            .find("Rows::offset(i * WGMMA_ROWS, step)")
+            .put("Rows::offset(0, step)"),
         fault("groups of eight lines lie half as far apart", INDEX, SPANS)
             .find("STRIDE = 8 * LINE_BYTES;")
             .put("STRIDE = 4 * LINE_BYTES;"),
-        fault("boxes across the depth lie in one place", INDEX, TAPS)
+        fault("boxes across the depth lie in one place", INDEX, WEIGHTS)
             .find("LEADING = ALONG_DEPTH ? 0 : BOX_BYTES;")
             .put("LEADING = 0;"),
         fault("filters of the data gradient are read along the depth", TILE, PROJECTED)
@@ -68,6 +91,12 @@ fn forward() -> Vec<Fault> {
         fault("the corner of a tile's first row is off by one", FILE, FORWARD)
             .find("int32_t(first.x * e.stride) - int32_t(e.pad),")
             .put("int32_t(first.x * e.stride) - int32_t(e.pad) + 1,"),
+        fault("the corner of a tile's first row without its stride", FILE, STRIDED_FORWARD)
+            .find("int32_t(first.x * e.stride) - int32_t(e.pad),")
+            .put("int32_t(first.x) - int32_t(e.pad),"),
+        fault("every tile has the first one's filters", FILE, WIDE)
+            .find("tile % filter_tiles * COLUMNS,")
+            .put("0,"),
         fault("taps of rows and columns are swapped, by im2col", FILE, SPANS)
             .find("uint16_t(at.column), uint16_t(at.row), 0);")
             .put("uint16_t(at.row), uint16_t(at.column), 0);"),
@@ -83,9 +112,13 @@ fn forward() -> Vec<Fault> {
         fault("statistics count rows past the last, from registers", "conv2d/wgmma_store.cuh", STORED_EDGE)
             .find("if (i * WGMMA_ROWS + fragment_row(place.thread, half) < place.count) {")
             .put("{"),
-        fault("parts of a tile go out through one place without a barrier", "conv2d/wgmma_epilogue.cuh", EDGE)
-            .find("out.sums[at % Out::PLACES];")
-            .put("out.sums[0];"),
+        fault(
+            "parts of a tile go out through one place without a barrier",
+            "conv2d/wgmma_epilogue.cuh",
+            EDGE,
+        )
+        .find("out.sums[at % Out::PLACES];")
+        .put("out.sums[0];"),
     ]
 }
 
@@ -107,6 +140,12 @@ fn data_grad() -> Vec<Fault> {
         fault("a projection begins before its layer ends", FILE, PROJECTED)
             .find("if (at.row == work.tap_rows) {")
             .put("if (at.row + 1 == work.tap_rows) {"),
+        fault("rows of the filter's taps are one", FILE, HALO_DATA_GRAD)
+            .find("work.r - at.row * p.conv.e.stride,")
+            .put("work.r,"),
+        fault("sums of the warps are read before they are there", FILE, RELU)
+            .find("        place.sync();\n        // [parts, 1 + branches")
+            .put("        // [parts, 1 + branches"),
         fault("blocks of a cluster share their partial sums' place", FILE, RELU)
             .find("(row_tile * SHARERS + sharer) * GROUPS;")
             .put("row_tile * SHARERS * GROUPS;"),
@@ -153,18 +192,26 @@ fn halo() -> Vec<Fault> {
 }
 
 fn weight_grad_halo() -> Vec<Fault> {
-    let halo = |name| fault(name, "conv2d/wgmma_weight_grad_halo.cuh", WEIGHTS_HALO);
+    const FILE: &str = "conv2d/wgmma_weight_grad_halo.cuh";
+    /// All nine pieces have channels.
+    const WHOLE: Run = (
+        &["conv2d_weight_grad/n2h8w8c96k96r3s1p1/bf16/wgmma-halo"],
+        &["conv2d_weight_grad_wgmma_halo_96_bf16"],
+    );
+    let halo = |name| fault(name, FILE, WEIGHTS_HALO);
     vec![
         halo("both taps of a wgmma are the first").find(" + (second.tap - first.tap) * tap;").put(";"),
         halo("pieces of two patches lie in one")
             .find("(second.span - first.span) * (PATCH_BYTES / 16) + ")
             .put(""),
         halo("the second image of a stage without its halo").find("(step >= of_image ? image : 0)").put("0"),
-        halo("the piece without a pair is stored twice").find(" && !(twice && row >= HALO_SPAN)").put(""),
-        halo("a split loses its last patch").find("ceil_div(count, PATCH_PIXELS)").put("count / PATCH_PIXELS"),
-        halo("every filter column reads the same pixels")
-            .find("int32_t(work.tap_column) - 1,")
-            .put("-1,"),
+        fault("the piece without a pair is stored twice", FILE, WHOLE)
+            .find(" && !(twice && row >= HALO_SPAN)")
+            .put(""),
+        halo("a split loses its last patch")
+            .find("ceil_div(count, PATCH_PIXELS)")
+            .put("count / PATCH_PIXELS"),
+        halo("every filter column reads the same pixels").find("int32_t(work.tap_column) - 1,").put("-1,"),
         halo("the bytes of one span of three are expected")
             .find("PATCH_SPANS * patch.lines() * HALO_SPAN * BF16_BYTES")
             .put("patch.lines() * HALO_SPAN * BF16_BYTES"),
