@@ -65,8 +65,8 @@ const FOR_HOPPER: [Geometry; 8] = [
     same([1, 32, 32, 32], 96, 3, 1),
     same([3, 4, 16, 32], 192, 3, 1),
     same([5, 8, 8, 64], 128, 3, 1),
-    same([9, 12, 12, 128], 128, 1, 1),
-    same([5, 15, 17, 64], 96, 3, 2),
+    same([5, 12, 12, 128], 128, 1, 1),
+    same([4, 15, 17, 64], 96, 3, 2),
     same([5, 16, 16, 96], 192, 1, 2),
     same([1, 8, 8, 288], 256, 1, 1),
 ];
@@ -224,7 +224,8 @@ pub(super) fn rows() -> Vec<Row> {
         rows.push(geometry.data_grad(identity, Addend::Tensor, GradEpilogue::Relu { projected: true }));
         rows.push(geometry.weight_grad());
     }
-    // Goes out by bulk copies, several tiles a block.
+    // Several tiles a block, of one step each; and such as go out by bulk copies.
+    rows.push(same([9, 12, 12, 64], 128, 1, 1).forward(32, Epilogue::Statistics));
     rows.push(same([11, 8, 16, 96], 32, 3, 1).data_grad(32, Addend::None, GradEpilogue::None));
     // Where a block projects, it strides.
     let strided = FOR_TENSOR_CORES.iter().filter(|geometry| geometry.conv.stride > 1);

@@ -17,9 +17,9 @@ const TURNS: Run = (
     &["conv2d/n11h8w16c96k32r3s1p1-e32-stats/bf16/wgmma-persistent"],
     &["conv2d_wgmma_persistent_64_span32_bf16"],
 );
-/// As many tiles, whose rows both warp groups share.
+/// Two tiles a block, whose rows both warp groups share.
 const TOGETHER: Run = (
-    &["conv2d/n9h12w12c128k128r1s1p0-e64-stats/bf16/wgmma-persistent"],
+    &["conv2d/n5h12w12c128k128r1s1p0-e64-stats/bf16/wgmma-persistent"],
     &["conv2d_wgmma_persistent_128_bf16"],
 );
 /// Tiles in turns, by two clusters.
@@ -134,7 +134,7 @@ fn cluster() -> Vec<Fault> {
         &["conv2d_data_grad_wgmma_cluster_64_bf16"],
     );
     const OF_WEIGHT_GRAD: Run = (
-        &["conv2d_weight_grad/n9h12w12c128k128r1s1p0/bf16/wgmma-cluster"],
+        &["conv2d_weight_grad/n5h12w12c128k128r1s1p0/bf16/wgmma-cluster"],
         &["conv2d_weight_grad_wgmma_cluster_128_bf16"],
     );
     vec![
@@ -207,7 +207,7 @@ fn store() -> Vec<Fault> {
     const FILE: &str = "conv2d/wgmma_store.cuh";
     /// The stride tells pixels of E from those of the tile.
     const STRIDED: Run =
-        (&["conv2d/n5h15w17c64k96r3s2p1-e32-stats/bf16/wgmma-store"], &["conv2d_wgmma_store_96_bf16"]);
+        (&["conv2d/n4h15w17c64k96r3s2p1-e32-stats/bf16/wgmma-store"], &["conv2d_wgmma_store_96_bf16"]);
     /// E has half of a tile's columns.
     const NARROW_E: Run =
         (&["conv2d/n5h8w8c64k128r3s1p1-e32-stats/bf16/wgmma-store"], &["conv2d_wgmma_store_halo_128_bf16"]);

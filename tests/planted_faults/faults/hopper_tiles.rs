@@ -7,19 +7,19 @@ use super::hopper::{Run, fault};
 const FORWARD: Run = (&["conv2d/n5h8w8c64k128r3s1p1-e32-stats/bf16/wgmma"], &["conv2d_wgmma_128_bf16"]);
 /// Tiles that begin within an image's row.
 const STRIDED_FORWARD: Run =
-    (&["conv2d/n5h15w17c64k96r3s2p1-e32-stats/bf16/wgmma-ws"], &["conv2d_wgmma_ws_96_bf16"]);
+    (&["conv2d/n4h15w17c64k96r3s2p1-e32-stats/bf16/wgmma-ws"], &["conv2d_wgmma_ws_96_bf16"]);
 /// Two tiles of columns.
 const WIDE: Run =
     (&["conv2d/n1h8w8c288k256r1s1p0-e144-stats/bf16/wgmma-ws"], &["conv2d_wgmma_ws_128_span32_bf16"]);
 /// Stages of three spans of 32 channels.
 const SPANS: Run = (&["conv2d/n2h8w8c96k96r3s1p1/bf16/wgmma-ws"], &["conv2d_wgmma_ws_96_span32_bf16"]);
 /// A warp group's rows end within it.
-const EDGE: Run = (&["conv2d/n9h12w12c128k128r1s1p0-e64-stats/bf16/wgmma"], &["conv2d_wgmma_128_bf16"]);
+const EDGE: Run = (&["conv2d/n5h12w12c128k128r1s1p0-e64-stats/bf16/wgmma"], &["conv2d_wgmma_128_bf16"]);
 const STORED_EDGE: Run =
-    (&["conv2d/n9h12w12c128k128r1s1p0-e64-stats/bf16/wgmma-store"], &["conv2d_wgmma_store_128_bf16"]);
+    (&["conv2d/n5h12w12c128k128r1s1p0-e64-stats/bf16/wgmma-store"], &["conv2d_wgmma_store_128_bf16"]);
 /// Four residue classes.
 const STRIDED: Run = (
-    &["conv2d_data_grad/n5h15w17c64k96r3s2p1-e32-masked/bf16/wgmma-ws"],
+    &["conv2d_data_grad/n4h15w17c64k96r3s2p1-e32-masked/bf16/wgmma-ws"],
     &["conv2d_data_grad_wgmma_ws_64_span32_bf16"],
 );
 const PROJECTED: Run = (
@@ -32,7 +32,7 @@ const RELU: Run = (
 );
 /// Of a stage's 64 pixels the last one has 16.
 const WEIGHTS: Run =
-    (&["conv2d_weight_grad/n9h12w12c128k128r1s1p0/bf16/wgmma-ws"], &["conv2d_weight_grad_wgmma_ws_128_bf16"]);
+    (&["conv2d_weight_grad/n5h12w12c128k128r1s1p0/bf16/wgmma-ws"], &["conv2d_weight_grad_wgmma_ws_128_bf16"]);
 const TAPS: Run =
     (&["conv2d_weight_grad/n4h6w6c64k64r3s1p1/bf16/wgmma"], &["conv2d_weight_grad_wgmma_64_bf16"]);
 /// 256 rows.
