@@ -44,7 +44,12 @@ elif command == "bench":
     row = {"name": "conv2d/n2", "layer": "group1.block1.layer1", "direction": "forward", "median_us": 10.0}
     usual = row | {"node": "n", "kernels": "mma", "usual": True, "wins": False, "median_us": 15.0}
     faster = usual | {"kernels": "wgmma-halo", "columns": 96, "usual": False, "wins": True, "median_us": 10.0}
-    rows = {"layers": [row], "tune": [usual, faster]}.get(sys.argv[2], [{"name": "step", "median_us": 8000.0}])
+    ops = [{"name": "sgd/n3", "median_us": 5000.0}, {"name": "conv2d/n2", "median_us": 3000.0, "count": 2},
+           {"name": "relu/n1", "median_us": 2.0}, {"name": "add/n1", "median_us": 1.0}]
+    step = {"name": "step", "median_us": 8000.0}
+    rows = {"layers": [row], "tune": [usual, faster], "ops": ops}.get(sys.argv[2], [step])
+    if "--once" in sys.argv:
+        sys.exit(after("--case") not in [row["name"] for row in ops])
     if sys.argv[2] == "tune" and "--store" in sys.argv:
         os.makedirs(os.path.dirname(after("--store")), exist_ok=True)
         open(after("--store"), "w").close()
@@ -181,13 +186,31 @@ echo "========= ERROR SUMMARY: $errors errors" >"$log"
 """
 
 
+NCU = """#!/bin/sh
+[ "$1 $2 $3 $4" = "--clock-control none --cache-control none" ] || exit 1
+while [ "$1" != "--log-file" ]; do shift; done
+log=$2
+shift 2
+"$@" || exit 1
+[ "$PRETEND" = "nothing" ] && exit 0
+cat >"$log" <<END
+==PROF== Connected
+"ID","Process ID","Kernel Name","Section Name","Metric Name","Metric Unit","Metric Value","Rule Name"
+"0","7","conv2d_mma(Params)","GPU Speed Of Light Throughput","Duration","us","1,234.50",""
+"0","7","conv2d_mma(Params)","Occupancy","Achieved Occupancy","%","18.75",""
+"0","7","conv2d_mma(Params)","Occupancy","","","","a rule"
+"1","7","finalise","GPU Speed Of Light Throughput","Duration","us","2",""
+END
+"""
+
+
 class OnACard(Case):
     """With a driver, a card and a toolkit that are pretended too."""
 
     def setUp(self):
         super().setUp()
         os.mkdir(self.path("bin"))
-        for name, text in (("nvidia-smi", NVIDIA_SMI), ("compute-sanitizer", SANITIZER)):
+        for name, text in (("nvidia-smi", NVIDIA_SMI), ("compute-sanitizer", SANITIZER), ("ncu", NCU)):
             with open(self.path(f"bin/{name}"), "w") as file:
                 file.write(text)
             os.chmod(self.path(f"bin/{name}"), 0o755)
@@ -219,6 +242,13 @@ class OnACard(Case):
         step = self.stage("step", "cuda")["results"]["step"]
         self.assertEqual({entry["batch"] for entry in step}, {128, 500, 528, 1024})
         self.assertEqual(self.stage("train", "cuda")["results"]["runs"][0]["curve"][0]["epoch"], 1)
+        # Of the heaviest operations first: two nodes of 3 ms are more than one of 5.
+        cases = self.stage("profile", "cuda")["results"]["cases"]
+        self.assertEqual([case["case"] for case in cases], ["conv2d/n2", "sgd/n3", "relu/n1"])
+        first, second = cases[0]["kernels"]
+        self.assertEqual((first["kernel"], second["kernel"]), ("conv2d_mma", "finalise"))
+        self.assertEqual(first["metrics"]["Occupancy"], {"Achieved Occupancy": [18.75, "%"]})
+        self.assertEqual(first["metrics"]["GPU Speed Of Light Throughput"]["Duration"], [1234.5, "us"])
         # Also by a later call.
         self.assertEqual(self.run_stages("kernels").returncode, 0)
         later = self.stage("kernels", "cuda")["results"]["layers"][0]["ours"]["rows"][0]
@@ -230,6 +260,10 @@ class OnACard(Case):
     def test_nothing_is_taken_that_was_not_tuned_here(self):
         self.assertEqual(self.run_stages("kernels").returncode, 0)
         self.assertNotIn("choices", self.stage("kernels", "cuda")["results"]["layers"][0]["ours"]["rows"][0])
+
+    def test_a_profiler_that_counts_nothing_fails(self):
+        self.assertEqual(self.run_stages("kernels", "profile", pretend="nothing").returncode, 1)
+        self.assertEqual(self.stage("profile", "cuda")["failed"][0]["why"], "it counted nothing")
 
     def test_wrong_losses_and_bits_fail(self):
         for pretend, names in (
@@ -260,7 +294,7 @@ class Stale(Case):
         results.write(os.path.join(self.path("out"), name), result)
 
     def test_lists_what_is_missing_and_what_is_of_other_kernels(self):
-        for stage in ("test", "sanitize", "tune", "step", "train"):
+        for stage in ("test", "sanitize", "tune", "step", "profile", "train"):
             self.write(stage, kernels_hash="0123456789abcdef")
         self.write("step", kernels_hash="fedc", date="2026-01-03T00:00:00+00:00")
         # An older result of the right kernels does not help, nor does a rehearsal.
@@ -282,7 +316,8 @@ class Report(Case):
     def setUp(self):
         super().setUp()
         os.mkdir(self.path("out"))
-        blocks = "".join(f"<!-- results:{name} -->\n<!-- end -->\n" for name in report.BLOCKS)
+        self.names = list(report.blocks(self.path("out")))
+        blocks = "".join(f"<!-- results:{name} -->\n<!-- end -->\n" for name in self.names)
         self.write_readme("before\n" + blocks + "after\n")
 
     def write_readme(self, text):
@@ -306,15 +341,17 @@ class Report(Case):
     def test_without_results_every_block_says_so(self):
         self.assertEqual(self.report("--check").returncode, 1)
         text = self.rewritten()
-        self.assertEqual(text.count("on a card yet"), len(report.BLOCKS))
+        self.assertEqual(text.count("on a card yet"), len(self.names))
         self.assertTrue(text.startswith("before\n") and text.endswith("after\n"))
         self.assertEqual(self.report("--check").returncode, 0)
         self.assertEqual(self.rewritten(), text)
 
     def test_figures(self):
         rows = [{"form": "eager", "images_per_second": 20000.0}, {"form": "graphs", "images_per_second": 25000.0}]
+        step = {"name": "step", "bound_us": 8000.0}
+        part = {"name": "sgd/n3", "operation": "sgd", "count": 2, "median_us": 50.0, "bound_us": 40.0}
         rounds = [
-            {"batch": 500, "ours": {"rows": [{"name": "step", "median_us": us}]}, "torch": {"rows": rows}, "jax": None}
+            {"batch": 500, "ours": {"rows": [step | {"median_us": us}, part]}, "torch": {"rows": rows}, "jax": None}
             for us in (9000.0, 11000.0)
         ]
         parts = {"rows": [{"name": "fused", "median_us": 8000.0, "bytes": 2**31}]}
@@ -325,7 +362,12 @@ class Report(Case):
         equal = [ours | {"tflop_s": 612.4, "layer": layer, "name": f"{layer}/forward"} for layer in "bc"]
         entry = {"batch": 500, "ours": {"rows": equal}, "torch": {"rows": [theirs]}}
         rung = {"name": "n1", "median_us": 5.0, "kernels": "naive"}
-        self.add("kernels", {"layers": [entry], "ladder": {"rows": [rung]}})
+        update = {"name": "two_stream_update/n1", "median_us": 20.0, "gb_s": 2500.4, "share": 0.9, "direction": None}
+        self.add("kernels", {"layers": [entry], "ladder": {"rows": [rung]}, "ops": {"rows": [ours, update]}})
+        counted = {"kernel": "k", "metrics": {"A": {"Duration": [9.5, "us"]}, "B": {"Achieved Occupancy": [18.7, "%"]}}}
+        self.add("profile", {"cases": [{"case": "conv2d/n500", "kernels": [counted]}]})
+        predicted = {"layer": "b", "direction": "forward", "us": 90.0}
+        results.write(self.path(f"out/{report.PREDICTED}"), {"rows": [predicted]})
         usual = ours | {"node": "n", "kernels": "mma", "usual": True, "wins": False, "median_us": 150.0}
         faster = usual | {"kernels": "wgmma-halo", "columns": 96, "usual": False, "wins": True, "median_us": 100.0}
         other = usual | {"node": "m", "wins": True, "direction": "weight_grad", "splits": 8}
@@ -333,8 +375,11 @@ class Report(Case):
         self.add("test", {"check": {"passed": 9, "cases": 10}}, failed=[{"name": "check"}], not_run=["resume"])
         text = self.rewritten()
         # 500 images in the median of 9 and 11 ms (of the rates), beside the faster form.
-        self.assertIn("| 500 | 50,505 | 20,000 | 25,000 | – | – | – | 2.02 |", text)
-        self.assertIn("| `b` | forward | 100.0 | 612 | 150.0 | 1.50 | 62 |", text)
+        self.assertIn("| 500 | 50,505 | 20,000 | 25,000 | – | – | – | 62,500 | 2.02 |", text)
+        self.assertIn("| `b` | forward | 90.0 | 100.0 | 612 | 150.0 | 1.50 | 62 |", text)
+        self.assertIn("| `sgd` | 2 | 100 | 100.0 | 80 | 80 |", text)
+        self.assertIn("| `two_stream_update/n1` | 20.0 | 2,500 | 90 |", text)
+        self.assertIn("| `conv2d/n500` | `k` | 9.5 us | – | – | – | – | – | 18.7 % | – |", text)
         self.assertNotIn("| `c` |", text)
         self.assertIn("| fused | 8.00 | 2.00 |", text)
         self.assertIn("| `b` | forward | `wgmma-halo`, 96 columns | 100.0 | `mma` | 150.0 | 1.50 | 62 |", text)
@@ -344,6 +389,13 @@ class Report(Case):
         self.assertIn("9 of 10 rows; 1 failed, 1 not run", text)
         self.assertIn("(benches/results/step-made-up-1-2026-01-02.json)", text)
         self.assertEqual(self.rewritten(), text)
+
+    def test_predictions_stand_alone_until_something_is_measured(self):
+        row = {"layer": "stem", "direction": "weight_grad", "us": 12.34}
+        results.write(self.path(f"out/{report.PREDICTED}"), {"rows": [row]})
+        text = self.rewritten()
+        self.assertIn("| `stem` | weight grad | 12.3 | – | – | – | – | – |", text)
+        self.assertIn("`benches/gpu-suite.sh kernels` does it", text)
 
     def test_the_newest_of_a_stage_counts_and_no_rehearsal(self):
         self.add("test", {"check": {"passed": 1, "cases": 1}})

@@ -101,6 +101,10 @@ def tune_details(found):
     return f"{others} of {len(pairs)} convolutions faster by another kernel than unmeasured" if pairs else ""
 
 
+def profile_details(found):
+    return f"{sum(len(case['kernels']) for case in found.get('cases', []))} kernels"
+
+
 def train_details(found):
     parts = []
     for run in found.get("runs", []):
@@ -115,7 +119,10 @@ def train_details(found):
     return ", ".join(parts)
 
 
-DETAILS = {"test": test_details, "sanitize": sanitize_details, "tune": tune_details, "train": train_details}
+DETAILS = {
+    "test": test_details, "sanitize": sanitize_details, "tune": tune_details, "profile": profile_details,
+    "train": train_details,
+}
 
 
 def step(found):
@@ -131,10 +138,12 @@ def step(found):
         peers["jit"] = median([peer(entry.get("jax"), "jit") for entry in rounds])
         best = max((value for value in peers.values() if value), default=None)
         ratio = ours / best if ours and best else None
-        rates = [number(rate, ",.0f") for rate in (ours, *peers.values())]
+        bound = median([bound_rate(entry.get("ours"), batch) for entry in rounds])
+        rates = [number(rate, ",.0f") for rate in (ours, *peers.values(), bound)]
         rows.append([str(batch), *rates, number(ratio, ".2f")])
-    header = ["batch", "rir, images/s", *FORMS.values(), "JAX", "rir / the fastest peer"]
-    note = "Ours also draws and augments its batch; the peers' batch lies there. "
+    header = ["batch", "rir, images/s", *FORMS.values(), "JAX", "the bound", "rir / the fastest peer"]
+    note = "Ours also draws and augments its batch; the peers' batch lies there. The bound is every operation at the rates "
+    note += "of copies and matrix products that this card reached in the same run. "
     return table(header, rows) + "\n" + note + source(found, "step")
 
 
@@ -143,33 +152,111 @@ def images_per_second(row, batch):
     return 1e6 * batch / row["median_us"] if row else None
 
 
+def bound_rate(bench, batch):
+    """Images a second where every operation takes its least."""
+    row = engine.step_time(bench)
+    return 1e6 * batch / row["bound_us"] if row and row.get("bound_us") else None
+
+
+def breakdown(found):
+    """Where the step's time goes, by kinds of operations, beside their bounds."""
+    entries = found["step"][1]["results"].get("step", []) if "step" in found else []
+    bench = next((entry["ours"] for entry in entries if engine.step_time(entry.get("ours"))), None)
+    kinds = {}
+    for row in engine.rows(bench):
+        if "operation" in row:
+            kind = kinds.setdefault(row["operation"], [0, 0.0, 0.0])
+            count = row.get("count", 1)
+            for place, value in enumerate((1, row["median_us"], row.get("bound_us") or 0.0)):
+                kind[place] += count * value
+    if not kinds:
+        return nothing("step")
+    step, together = engine.step_time(bench)["median_us"], sum(us for _, us, _ in kinds.values())
+    rows = [
+        [f"`{name}`", str(nodes), f"{us:,.0f}", f"{100 * us / together:.1f}", f"{bound:,.0f}", f"{100 * bound / us:.0f}"]
+        for name, (nodes, us, bound) in sorted(kinds.items(), key=lambda kind: -kind[1][1])
+    ]
+    header = ["operation", "nodes", "µs", "% of all", "bound, µs", "% of the bound"]
+    note = f"Each alone, caches warm; all together {together:,.0f} µs, the step as it runs {step:,.0f}. "
+    return table(header, rows) + "\n" + note + source(found, "step")
+
+
 def peer(result, form):
     """Images a second of a peer's form, or None."""
     rows = (result or {}).get("rows", [])
     return next((row["images_per_second"] for row in rows if row["form"] == form), None)
 
 
-def layers(found):
-    """Every different convolution: ours, cuDNN's, and the share of the card's limit that ours reaches."""
+def layers(found, predicted):
+    """Every different convolution: predicted, ours, cuDNN's, and the share of the card's limit that ours reaches."""
     entries = found["kernels"][1]["results"].get("layers", []) if "kernels" in found else []
-    if not entries:
-        return nothing("kernels")
-    batch = entries[0]["batch"]
-    rounds = [entry for entry in entries if entry["batch"] == batch]
+    rounds = [entry for entry in entries if entry["batch"] == entries[0]["batch"]]
     ours = [engine.convolution_times(entry.get("ours")) for entry in rounds]
     theirs = [peer_convolutions(entry.get("torch")) for entry in rounds]
     rows = []
-    for key in layer_keys(ours, theirs):
+    for key in layer_keys(ours, theirs) if rounds else predicted:
         us, cudnn = (median([times[key].get("median_us") for times in side if key in times]) for side in (ours, theirs))
         share = median([times[key].get("share") for times in ours if key in times])
         rate = median([times[key].get("tflop_s") for times in ours if key in times])
         ratio = cudnn / us if us and cudnn else None
-        cells = [number(us, ".1f"), number(rate, ".0f"), number(cudnn, ".1f")]
+        cells = [number(predicted.get(key), ".1f"), number(us, ".1f"), number(rate, ".0f"), number(cudnn, ".1f")]
         percent = number(None if share is None else 100 * share, ".0f")
         rows.append([f"`{key[0]}`", key[1].replace("_", " "), *cells, number(ratio, ".2f"), percent])
-    header = ["convolution", "pass", "rir, µs", "TFLOP/s", "cuDNN, µs", "cuDNN / rir", "% of the limit"]
-    note = f"Batch {batch}, caches warm; ours with the identity and the statistics that it fuses, cuDNN's bare. "
+    if not rows:
+        return nothing("kernels")
+    header = ["convolution", "pass", "predicted, µs", "rir, µs", "TFLOP/s", "cuDNN, µs", "cuDNN / rir", "% of the limit"]
+    note = f"Predicted for an H100 at batch 500, by arithmetic alone: [`{PREDICTED}`](benches/results/{PREDICTED}). "
+    if not rounds:
+        return table(header, rows) + "\n" + note + nothing("kernels")
+    note += f"Measured at batch {rounds[0]['batch']}, caches warm; ours with what it fuses, cuDNN's bare. "
     return table(header, rows) + "\n" + note + source(found, "kernels")
+
+
+# What `rir bench predict rir-18-wide --batch 500 --json` says.
+PREDICTED = "predicted-h100.json"
+
+
+def predictions(folder):
+    """(layer, pass) -> microseconds, of the form that should be the fastest; nothing where there is no such file."""
+    path = os.path.join(folder, PREDICTED)
+    bench = engine.read_json(path) if os.path.exists(path) else {}
+    if bench is None:
+        raise ValueError(f"{path} is no JSON; delete or restore it")
+    return {(row["layer"], row["direction"]): row["us"] for row in bench.get("rows", [])}
+
+
+def passes(found):
+    """The operations that are no convolution: what they take, and how fast they move what they must."""
+    bench = found["kernels"][1]["results"].get("ops") if "kernels" in found else None
+    rows = []
+    for row in engine.rows(bench):
+        if row.get("direction") is None and row.get("gb_s"):
+            percent = number(None if row.get("share") is None else 100 * row["share"], ".0f")
+            rows.append([f"`{row['name']}`", number(row["median_us"], ".1f"), number(row["gb_s"], ",.0f"), percent])
+    if not rows:
+        return nothing("kernels")
+    return table(["operation", "µs", "GB/s", "% of the limit"], rows) + "\n" + source(found, "kernels")
+
+
+def profile(found):
+    """What Nsight Compute says of the heaviest kernels."""
+    cases = found["profile"][1]["results"].get("cases", []) if "profile" in found else []
+    rows = []
+    for case in cases:
+        for kernel in case["kernels"]:
+            values = {name: value for section in kernel["metrics"].values() for name, value in section.items()}
+            read = [" ".join(str(part) for part in values.get(name, ["–"]) if part) for name in PROFILED]
+            rows.append([f"`{case['case']}`", f"`{kernel['kernel']}`", *read])
+    if not rows:
+        return nothing("profile")
+    return table(["operation", "kernel", *PROFILED], rows) + "\n" + source(found, "profile")
+
+
+# As ncu names them.
+PROFILED = (
+    "Duration", "Compute (SM) Throughput", "Memory Throughput", "L2 Cache Throughput", "DRAM Throughput",
+    "Executed Ipc Active", "Achieved Occupancy", "Registers Per Thread",
+)
 
 
 def peer_convolutions(result):
@@ -243,26 +330,33 @@ def fusion(found):
 
 
 BLOCKS = {
-    "stages": stages, "step": step, "layers": layers, "choices": choices, "ladder": ladder, "fusion": fusion,
+    "stages": stages, "step": step, "choices": choices, "ladder": ladder, "fusion": fusion, "passes": passes,
+    "breakdown": breakdown, "profile": profile,
 }
 
 
 # -------------------------------------------------------------------------------------------------------- main
 
 
-def rewritten(text, found, path):
-    """The text with every block as the results have it. Raises ValueError for a block that cannot be written."""
+def blocks(folder):
+    """name -> what stands in a block of this name, by the results of a folder."""
+    found = results.newest(folder)
+    return {name: block(found) for name, block in BLOCKS.items()} | {"layers": layers(found, predictions(folder))}
+
+
+def rewritten(text, written, path):
+    """The text with every block as it is to be written. Raises ValueError for a block that cannot be written."""
     opened = text.count("<!-- results:")
     if opened != len(BLOCK.findall(text)):
         raise ValueError(f"{path}: a <!-- results:NAME --> stands without its <!-- end --> or not on a line of its own")
 
     def block(match):
         start, name, old, end = match.groups()
-        if name not in BLOCKS:
-            raise ValueError(f"{path}: no block '{name}'; the blocks are {', '.join(BLOCKS)}")
+        if name not in written:
+            raise ValueError(f"{path}: no block '{name}'; the blocks are {', '.join(written)}")
         if "<!-- results:" in old:
             raise ValueError(f"{path}: the block '{name}' has no <!-- end -->")
-        return start + "\n" + BLOCKS[name](found) + "\n" + end
+        return start + "\n" + written[name] + "\n" + end
 
     return BLOCK.sub(block, text)
 
@@ -274,10 +368,9 @@ def main():
     parser.add_argument("--readme", default=os.path.join(os.path.dirname(HERE), "README.md"))
     args = parser.parse_args()
     try:
-        found = results.newest(args.results)
         with open(args.readme) as file:
             old = file.read()
-        new = rewritten(old, found, args.readme)
+        new = rewritten(old, blocks(args.results), args.readme)
     except (OSError, ValueError) as error:
         sys.exit(f"report.py: {error}")
     if args.check and new != old:

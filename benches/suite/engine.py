@@ -65,6 +65,12 @@ class Engine:
         command += ["--counters"] if self.device == "emu" else ["--precision", "bf16"]
         return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output]
 
+    def once(self, case):
+        """One case of `bench ops`, run a single time: for a profiler."""
+        command = [self.binary, "bench", "ops", "--case", case, "--once", "--device", self.device]
+        return [*command, *self.chosen(self.device), *(["--precision", "bf16"] if self.device == "cuda" else [])]
+
+
     def tune(self, model, batch, store, output, seconds, options=()):
         """Measures every choice of kernels for a training step, and adds the fastest to a file."""
         command = [self.binary, "bench", "tune", model, "--device", self.device, "--batch", str(batch), *options]

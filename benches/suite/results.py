@@ -4,7 +4,7 @@ import glob
 import json
 import os
 
-STAGES = ("test", "sanitize", "tune", "kernels", "step", "train")
+STAGES = ("test", "sanitize", "tune", "kernels", "step", "profile", "train")
 KEYS = ("stage", "date", "card", "device", "kernels_hash", "results", "not_run", "failed")
 
 

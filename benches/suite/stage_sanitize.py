@@ -3,11 +3,10 @@
 In a rehearsal the same commands run on the emulator, which does such checks itself.
 """
 
-import os
 import re
-import shutil
 
 import engine
+import toolkit
 
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 # The tool's exit status where it found something; none of our program's own.
@@ -23,10 +22,10 @@ REHEARSED_ROWS = ("two_stream_reduce/", "sgd/")
 def run(work):
     suite = work.suite
     on_card = suite.engine.device == "cuda"
-    tool_path = find() if on_card else None
+    tool_path = toolkit.find("compute-sanitizer") if on_card else None
     if on_card and not tool_path:
         for tool in TOOLS:
-            work.skip(tool, "compute-sanitizer is not on the PATH nor in $CUDA_HOME/bin nor in /usr/local/cuda/bin")
+            work.skip(tool, toolkit.missing("compute-sanitizer"))
         return
     targets = [(row, lambda _, row=row: suite.engine.check(row)) for row in (ROWS if on_card else REHEARSED_ROWS)]
     # The training first: it has every kernel of a step, with the graph that training uses.
@@ -40,13 +39,12 @@ def run(work):
 def one(work, tool, tool_path, name, command):
     """One target under one tool."""
     title, log = f"{tool}: {name}", work.temporary("sanitizer.log")
-    if os.path.exists(log):
-        os.remove(log)
+    engine.forget(log)
     if tool_path:
         options = ["--tool", tool, "--error-exitcode", str(FOUND), "--print-limit", "20", "--log-file", log]
         command = [tool_path, *options, *command]
     done = work.run(title, command, max(60.0, work.left() / 4), wrong={FOUND: f"{tool} found errors"}, may_be_cut=True)
-    text = read(log)
+    text = toolkit.read(log)
     entry = {"target": name, "tool": tool, "passed": bool(done), "summary": summary(text)}
     if done:
         entry["seconds"] = round(done.seconds, 1)
@@ -63,22 +61,6 @@ def two_steps(work, tool):
     folder = work.temporary(f"train-{tool}")
     options = ["--recipe", "quick", "--batch-size", "8", "--subset", "16", "--steps", "2", "--precision", "bf16"]
     return work.suite.engine.train(folder, [*work.suite.scale.tiny, *options])
-
-
-def find():
-    """The path of compute-sanitizer, or None."""
-    places = [os.environ.get("CUDA_HOME", ""), "/usr/local/cuda"]
-    return shutil.which("compute-sanitizer") or next(
-        (path for place in places if place and os.access(path := f"{place}/bin/compute-sanitizer", os.X_OK)), None
-    )
-
-
-def read(path):
-    try:
-        with open(path, errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def summary(text):

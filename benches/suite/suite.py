@@ -17,6 +17,7 @@ import card  # noqa: E402
 import results  # noqa: E402
 import scale  # noqa: E402
 import stage_kernels  # noqa: E402
+import stage_profile  # noqa: E402
 import stage_sanitize  # noqa: E402
 import stage_step  # noqa: E402
 import stage_test  # noqa: E402
@@ -33,6 +34,7 @@ STAGES = {
     "tune": (stage_tune.run, 5),
     "kernels": (stage_kernels.run, 5),
     "step": (stage_step.run, 8),
+    "profile": (stage_profile.run, 1),
     "train": (stage_train.run, 5),
 }
 
@@ -46,6 +48,7 @@ stages (default: all; they run in this order, and one that fails does not end th
   tune        which kernels are the fastest for every convolution; the stages after it, in later calls too, take them
   kernels     every kernel beside its limit, the ladder, and every convolution beside cuDNN's through PyTorch
   step        the training step beside PyTorch's (eager, CUDA graphs, compiled) and JAX's, by turns, at four batches
+  profile     Nsight Compute over the three heaviest kernels of the step, as stage kernels has measured them
   train       rir-18-wide with a short recipe, then with the paper's where --data is given; goes on when called again
 options
   --device cuda|cuda:N|emu   emu rehearses every stage without a card, at tiny sizes [default: cuda]
@@ -58,7 +61,8 @@ options
 exit status: 0, 1 where anything failed, 2 for a wrong argument or where there is no card
 
 environment: PYTHON has PyTorch, JAX_PYTHON has JAX [default: python3, and PYTHON]. A peer that is missing is named
-and left out. Needs an NVIDIA driver of release 580 or newer; compute-sanitizer from the CUDA toolkit.
+and left out. Needs an NVIDIA driver of release 580 or newer; compute-sanitizer and ncu from the CUDA
+toolkit.
 
 The machine with the card needs neither Rust nor git, only this repository's files and the program, which knows its
 commit and the hash of its kernels. To make the program small enough to send:

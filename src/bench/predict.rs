@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Network;
 use super::network::Site;
-use super::report::{Findings, chosen, value};
+use super::report::{Findings, chosen, direction, value};
 use crate::device::cuda::choices::predict::{Predicted, predict};
 use crate::device::cuda::launch::conv2d::{Extents, LEAST_SPLIT_PIXELS};
 use crate::device::cuda::launch::wgmma::{self, Tile};
@@ -23,6 +23,7 @@ const MULTIPROCESSORS: u32 = 132;
 struct Row {
     name: String,
     layer: String,
+    direction: Option<&'static str>,
     /// Nodes of a step that are the same.
     count: usize,
     kernels: String,
@@ -47,6 +48,7 @@ fn rows(site: &Site, every_form: bool) -> Vec<Row> {
         Row {
             name: format!("{}/{form}", site.case.name()),
             layer: site.layers.first().cloned().unwrap_or_default(),
+            direction: direction(op),
             count: site.layers.len(),
             kernels: form.to_string(),
             columns: tile.columns,

@@ -70,7 +70,10 @@ fn rings_have_the_stages_that_are_told() {
     use rir::graph::Shape;
     use rir::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Op};
 
-    let mut text = String::from("#include \"conv2d/wgmma_store.cuh\"\nusing namespace conv2d;\n");
+    let mut text: String = ["store", "resident", "weight_grad_halo"]
+        .map(|header| format!("#include \"conv2d/wgmma_{header}.cuh\"\n"))
+        .concat();
+    text += "using namespace conv2d;\n";
     let mut seen = 0;
     for (channels, span) in [(64, 64), (96, 32)] {
         let (x, w) = (Shape::from([4, 16, 16, channels]), Shape::from([channels, 3, 3, channels]));
@@ -87,23 +90,39 @@ fn rings_have_the_stages_that_are_told() {
             Kernels::WgmmaCluster,
             Kernels::WgmmaHalo,
             Kernels::WgmmaStore,
+            Kernels::WgmmaResident,
         ];
         for ((name, op, inputs), form) in products.iter().flat_map(|p| forms.map(|form| (p, form))) {
             for columns in [64, 96, 128, 192] {
                 let choice = Choice { columns: Some(columns), ..Choice::of(form) };
                 let Some(tile) = Tile::of(op, inputs, choice) else { continue };
+                // The form has no kernel of this width.
+                if tile.columns != columns {
+                    continue;
+                }
                 // As wgmma*.cu have them: GROUPS and BLOCKS of 64 rows, and the blocks that share.
-                let shape = if form >= Kernels::WgmmaPersistent && columns <= 96 { "1, 2" } else { "2, 1" };
-                let product = match tile.halo {
-                    true => format!("Halo{name}<{columns}, {shape}>"),
-                    false => format!("Wgmma{name}<{columns}, {span}, {shape}, {}>", tile.cluster),
+                let persistent = form >= Kernels::WgmmaPersistent;
+                let shape = match columns {
+                    64 | 96 if persistent => "1, 2",
+                    192 if persistent && *name == "WeightGrad" => "2, 2",
+                    _ => "2, 1",
+                };
+                let product = match (tile.halo, form) {
+                    (true, Kernels::WgmmaResident) => format!("Resident{name}<{columns}>"),
+                    (true, _) if *name == "WeightGrad" => format!("HaloWeightGrad<{columns}>"),
+                    (true, _) => format!("Halo{name}<{columns}, {shape}>"),
+                    (false, _) => format!("Wgmma{name}<{columns}, {span}, {shape}, {}>", tile.cluster),
                 };
                 let product = match form {
                     Kernels::WgmmaStore => format!("WithStores<{product}>"),
                     _ => product,
                 };
+                let shared = match form {
+                    Kernels::WgmmaResident => format!("{product}::Shared"),
+                    _ => format!("WgmmaShared<{product}, 2>"),
+                };
                 text += &format!(
-                    "static_assert(WgmmaShared<{product}, 2>::STAGES == {} && {product}::Tile::DEPTH == {});\n",
+                    "static_assert({shared}::STAGES == {} && {product}::Tile::DEPTH == {});\n",
                     tile.stages, tile.depth
                 );
                 seen += 1;

@@ -67,9 +67,10 @@ pub enum Limit {
     },
 }
 
-/// Products of more terms run in a fast form alone. A naive kernel knows no tiles that a large one would fill, and on
-/// the emulator two geometries would take ten times as long as all else.
+/// Products of more terms run in faster forms alone. A naive kernel knows no tiles that a large one would fill, a tiled
+/// one no rings; and on the emulator a few geometries would take as long as all else.
 const MOST_NAIVE_TERMS: usize = 1 << 22;
+const MOST_TILED_TERMS: usize = 3 << 22;
 
 /// One row of the table at one precision.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,8 +165,13 @@ impl Case {
         if forms.len() == 1 {
             return vec![self];
         }
-        let large = self.terms() > MOST_NAIVE_TERMS;
-        let forms = forms.into_iter().filter(|&form| !(large && form == Kernels::Naive));
+        let terms = self.terms();
+        let most = |form| match form {
+            Kernels::Naive => MOST_NAIVE_TERMS,
+            Kernels::Tiled => MOST_TILED_TERMS,
+            _ => usize::MAX,
+        };
+        let forms = forms.into_iter().filter(|&form| terms <= most(form));
         forms.map(|form| Self { kernels: Some(form), ..self.clone() }).collect()
     }
 

@@ -28,6 +28,14 @@ const CLUSTER: u32 = 2;
 /// a card that has fewer.
 pub(super) const MULTIPROCESSORS: u32 = 132;
 
+/// The three products of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Product {
+    Forward,
+    DataGrad,
+    WeightGrad,
+}
+
 /// A form's tile of one of the three products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tile {
@@ -39,7 +47,7 @@ pub struct Tile {
     pub(super) span: u32,
     /// The rows as patches of images, which hold what all taps below each other read.
     pub(super) patch: Option<Patch>,
-    weight_grad: bool,
+    product: Product,
 }
 
 impl Tile {
@@ -55,8 +63,16 @@ impl Tile {
             _ => false,
         };
         let patch = if halo { Patch::of(height, width) } else { None };
+        let product = match op {
+            Op::Conv2dDataGrad(_) => Product::DataGrad,
+            Op::Conv2dWeightGrad(_) => Product::WeightGrad,
+            _ => Product::Forward,
+        };
         let (span, _) = span(halo, depth_channels(op, extents)).expect("the form suits the shapes");
-        Self { form, columns, span, patch, weight_grad: matches!(op, Op::Conv2dWeightGrad(_)) }
+        Self { form, columns, span, patch, product }
+    }
+    fn is_weight_grad(self) -> bool {
+        self.product == Product::WeightGrad
     }
     /// What the kernel's name says of the tile.
     pub fn suffix(self) -> String {
@@ -66,7 +82,7 @@ impl Tile {
     }
     /// Rows.
     pub fn rows(self) -> u32 {
-        match self.weight_grad {
+        match self.is_weight_grad() {
             true if self.patch.is_some() => HALO_TAPS * PATCH_CHANNELS,
             true if self.form >= Kernels::WgmmaPersistent && self.columns == 192 => TALL_ROWS,
             _ => TILE_ROWS,
@@ -75,7 +91,7 @@ impl Tile {
     /// Blocks that share their columns, one tile below the other.
     pub fn sharers(self) -> u32 {
         match self.form {
-            Kernels::WgmmaHalo if self.weight_grad => 1,
+            Kernels::WgmmaHalo if self.is_weight_grad() => 1,
             Kernels::WgmmaCluster | Kernels::WgmmaHalo | Kernels::WgmmaStore => CLUSTER,
             _ => 1,
         }
@@ -83,7 +99,7 @@ impl Tile {
     /// Warp groups that share a tile. Of a narrow one a group holds all rows, so that two can take tiles in turns.
     pub fn groups(self) -> u32 {
         let in_turns = self.form >= Kernels::WgmmaPersistent && self.columns <= 96;
-        if in_turns && !(self.weight_grad && self.patch.is_some()) { 1 } else { 2 }
+        if in_turns && !(self.is_weight_grad() && self.patch.is_some()) { 1 } else { 2 }
     }
     /// Rows of a partial result: those of a warp group.
     pub fn part_rows(self) -> u32 {
@@ -91,7 +107,7 @@ impl Tile {
     }
     /// Tiles of so many rows, those counted that are there only to make a cluster full.
     pub fn row_tiles(self, rows: u32) -> u32 {
-        match self.weight_grad && self.patch.is_some() {
+        match self.is_weight_grad() && self.patch.is_some() {
             true => HALO_TAPS * (rows / (HALO_TAPS * HALO_TAPS)).div_ceil(PATCH_CHANNELS),
             false => rows.div_ceil(self.rows() * self.sharers()),
         }
@@ -112,7 +128,7 @@ impl Tile {
     }
     /// The depth of a stage.
     pub fn stage_depth(self) -> u32 {
-        match self.weight_grad {
+        match self.is_weight_grad() {
             true => self.stage_pixels(),
             false if self.span == 64 => 64,
             false => 96,
@@ -135,7 +151,9 @@ impl Tile {
         let depth = self.stage_depth();
         let stays = self.form == Kernels::WgmmaResident;
         let row_bytes = match self.patch {
-            Some(_) => (TILE_ROWS + MOST_HALO_LINES) * 2 * self.span * if self.weight_grad { 3 } else { 1 },
+            Some(_) => {
+                (TILE_ROWS + MOST_HALO_LINES) * 2 * self.span * if self.is_weight_grad() { 3 } else { 1 }
+            }
             None => 2 * self.rows() * depth,
         };
         let column_bytes = 2 * self.columns * depth;
@@ -143,13 +161,17 @@ impl Tile {
         let part = 4 * WGMMA_ROWS * 32;
         let out_bytes = match self.form {
             // From registers; an empty structure has a byte.
-            _ if self.weight_grad => 1,
+            _ if self.is_weight_grad() => 1,
             // StoredRows: the rows, the sums of four warps and their means, two mbarriers.
             Kernels::WgmmaStore => {
                 (2 * self.part_rows() * self.columns + 5 * sums + 16).next_multiple_of(1024)
             }
-            // WayOut: parts of 64 x 32 sums, two of them where there is room, and means.
-            _ => part * if stays { 1 } else { 2 } + sums,
+            // Parts of 64 x 32 sums, two of them where there is room: with means in ForwardOut, in DataGradOut with three
+            // quantities of four warps.
+            _ => {
+                let beside = if self.product == Product::DataGrad { 3 * 4 * 4 * 32 } else { sums };
+                part * if stays { 1 } else { 2 } + beside
+            }
         };
         let (steps, stage_bytes) = match stays {
             true => (RESIDENT_CHANNELS / 32 * HALO_TAPS, row_bytes),
