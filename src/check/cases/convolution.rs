@@ -59,15 +59,16 @@ const FOR_TENSOR_CORES: [Geometry; 12] = [
 
 /// What Hopper's forms do otherwise: several tiles a block and a block without one, rings of stages that go round, splits
 /// of pixels, every width of tile with stages of 64 channels and of 96; patches of a part of an image, of one and of
-/// several; residue classes without taps.
-const FOR_HOPPER: [Geometry; 7] = [
+/// several; residue classes without taps, and of several extents; more columns than a tile has, E's among them.
+const FOR_HOPPER: [Geometry; 8] = [
     same([11, 8, 16, 96], 32, 3, 1),
     same([1, 32, 32, 32], 96, 3, 1),
     same([3, 4, 16, 32], 192, 3, 1),
     same([5, 8, 8, 64], 128, 3, 1),
-    same([9, 12, 12, 64], 128, 1, 1),
-    same([5, 16, 16, 64], 96, 3, 2),
+    same([5, 12, 12, 128], 128, 1, 1),
+    same([4, 15, 17, 64], 96, 3, 2),
     same([5, 16, 16, 96], 192, 1, 2),
+    same([1, 8, 8, 288], 256, 1, 1),
 ];
 
 impl Geometry {
@@ -223,6 +224,9 @@ pub(super) fn rows() -> Vec<Row> {
         rows.push(geometry.data_grad(identity, Addend::Tensor, GradEpilogue::Relu { projected: true }));
         rows.push(geometry.weight_grad());
     }
+    // Several tiles a block, of one step each; and such as go out by bulk copies.
+    rows.push(same([9, 12, 12, 64], 128, 1, 1).forward(32, Epilogue::Statistics));
+    rows.push(same([11, 8, 16, 96], 32, 3, 1).data_grad(32, Addend::None, GradEpilogue::None));
     // Where a block projects, it strides.
     let strided = FOR_TENSOR_CORES.iter().filter(|geometry| geometry.conv.stride > 1);
     rows.extend(GEOMETRIES.iter().chain(strided).map(Geometry::projected).flat_map(projection));

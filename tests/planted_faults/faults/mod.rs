@@ -2,6 +2,8 @@
 
 mod convolution;
 mod elementwise;
+mod hopper;
+mod hopper_tiles;
 mod normalise;
 mod tensor_cores;
 mod training;
@@ -18,6 +20,8 @@ pub struct Fault {
     /// The families that are compiled again, for time's sake: all that the check runs of those that include the file.
     /// None: all of them.
     pub families: &'static [&'static str],
+    /// Those of their kernels that are compiled again, and that alone the check may launch. None: all of them.
+    pub kernels: &'static [&'static str],
     pub check: Check,
 }
 
@@ -31,7 +35,7 @@ pub enum Check {
 
 impl Fault {
     const fn new(name: &'static str, file: &'static str, check: Check) -> Self {
-        Self { name, file, find: "", put: "", families: &[], check }
+        Self { name, file, find: "", put: "", families: &[], kernels: &[], check }
     }
     /// A fault that rows catch.
     const fn rows(name: &'static str, file: &'static str, rows: &'static [&'static str]) -> Self {
@@ -50,6 +54,9 @@ impl Fault {
     const fn of(self, families: &'static [&'static str]) -> Self {
         Self { families, ..self }
     }
+    const fn only(self, kernels: &'static [&'static str]) -> Self {
+        Self { kernels, ..self }
+    }
 }
 
 /// A fault that a test of one of the modules catches.
@@ -64,6 +71,8 @@ pub fn all() -> Vec<Fault> {
     let lists = [
         convolution::faults(),
         tensor_cores::faults(),
+        hopper::faults(),
+        hopper_tiles::faults(),
         elementwise::faults(),
         normalise::faults(),
         training::faults(),
