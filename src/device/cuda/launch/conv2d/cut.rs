@@ -208,7 +208,7 @@ pub fn most_splits(op: &Op, extents: &Extents, cuts: &[Cut]) -> u32 {
     cuts.iter().map(|cut| cut.splits(extents, None).count).max().unwrap_or(1)
 }
 
-/// As [`most_splits`], of all cuts.
+/// Splits of a weight gradient of these shapes at most, in any form.
 pub fn most_splits_of(op: &Op, x: &Shape, w: &Shape, dtype: DType) -> u32 {
     most_splits(op, &Extents::new(op, x, w), &cuts(op, x, w, dtype))
 }
