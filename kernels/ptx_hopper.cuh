@@ -55,14 +55,16 @@ __device__ __forceinline__ void barrier_arrive(Barrier& barrier) {
 #endif
 }
 
-// mbarrier.arrive at the barrier in the same place of another block of the cluster (mapa).
+// mbarrier.arrive at the barrier in the same place of another block of the cluster (mapa). Of the block's scope, so
+// that it says no more than that what was read has been read: of the cluster's, ptxas puts a fence of the whole card
+// before it (MEMBAR.ALL.GPU), which waits for everything that the warp has stored.
 __device__ __forceinline__ void barrier_arrive_at(Barrier& barrier, uint32_t block_of_cluster) {
 #if defined(__CUDACC__)
     asm volatile(
         "{\n"
         ".reg .b32 remote;\n"
         "mapa.shared::cluster.u32 remote, %0, %1;\n"
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+        "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
         "}" ::"r"(shared_address(&barrier)),
         "r"(block_of_cluster)
         : "memory");

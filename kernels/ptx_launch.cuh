@@ -1,5 +1,6 @@
 // PTX of launches that follow each other (programmatic dependent launch, compute capability 9.0 and newer), by the
-// rules of ptx.cuh. Every exported kernel begins with begin_launch (rir.cuh), so this file stands below all others.
+// rules of ptx.cuh. Every exported kernel begins with begin_launch, or with its first half (rir.cuh), so this file
+// stands below all others.
 //
 // A launch that the driver marks may begin before the launch before it has ended: its blocks are placed, and wait,
 // while the last blocks of the one before still work. Why that is right:

@@ -35,11 +35,17 @@
         __VA_ARGS__(params);                                                                                   \
     }
 
-// Of clusters of so many blocks along x (Hopper).
+// One that makes its barriers first, and waits itself for the launch before it (Hopper); and one of clusters of so many
+// blocks along x.
+#define RIR_KERNEL_RING(name, Params, max_threads, ...)                                                        \
+    extern "C" __global__ void __launch_bounds__(max_threads, 1) name(const __grid_constant__ Params params) { \
+        ::ptx::let_next_launch_begin();                                                                        \
+        __VA_ARGS__(params);                                                                                   \
+    }
 #define RIR_KERNEL_CLUSTER(name, Params, max_threads, cluster, ...)                              \
     extern "C" __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(max_threads, 1) \
         name(const __grid_constant__ Params params) {                                            \
-        ::ptx::begin_launch();                                                                   \
+        ::ptx::let_next_launch_begin();                                                          \
         __VA_ARGS__(params);                                                                     \
     }
 

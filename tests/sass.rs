@@ -209,6 +209,7 @@ fn warp_groups_multiply_without_waiting_for_themselves() {
             let expected = group_products(&kernel, columns);
             check(products.len() == expected, format!("{} HGMMA a step, not {expected}", products.len()));
             check(awaited == 1, format!("waits for {awaited} HGMMA in a step"));
+            check(!step.iter().any(|c| c.opcode() == "MEMBAR"), "a fence in every step".into());
             // A scheduler issues for a warp of each of two groups; a product takes half as many cycles as it has columns.
             // In the first form, whoever multiplies copies as well.
             let (issued, cycles) = (2 * step.len(), 2 * products.len() * columns / 2);
@@ -259,21 +260,27 @@ fn the_innermost_loop_is_found() {
     assert_eq!(group_products("conv2d_weight_grad_wgmma_halo_64_bf16", 64), 16);
 }
 
-/// Whether it reads or writes global memory, or starts a copy that does.
+/// Whether it reads or writes global memory, or starts a copy that does. UTMACCTL.PF asks for a tensor map, which is a
+/// parameter.
 fn touches_global_memory(opcode: &str) -> bool {
     let kinds = ["LDG", "STG", "ATOM", "RED", "UTMA", "UBLK"];
-    ["LD", "ST"].contains(&opcode) || kinds.iter().any(|kind| opcode.starts_with(kind))
+    let copies = opcode != "UTMACCTL" && kinds.iter().any(|kind| opcode.starts_with(kind));
+    copies || ["LD", "ST"].contains(&opcode)
 }
 
 /// What is wrong with how a kernel begins: `griddepcontrol.launch_dependents` (PREEXIT), then `griddepcontrol.wait`
-/// (ACQBULK), by every thread, before anything of global memory is touched.
+/// (ACQBULK), by every thread, before anything of global memory is touched. Until then it may make barriers, and branch
+/// around that, but not past its wait.
 fn wrong_beginning(code: &[Instruction]) -> Option<String> {
     let place = |opcode: &str| code.iter().position(|instruction| instruction.opcode() == opcode);
     let (Some(lets), Some(waits)) = (place("PREEXIT"), place("ACQBULK")) else {
         return Some("does not let the next launch begin, or does not wait for the one before".into());
     };
     let early = code[..waits].iter().find(|instruction| {
-        let leaves = ["BRA", "EXIT", "CALL", "RET"].contains(&instruction.opcode());
+        let leaves = match instruction.opcode() {
+            "BRA" => instruction.next().0.is_none_or(|to| to > code[waits].address),
+            opcode => ["EXIT", "CALL", "RET", "BRX", "JMP"].contains(&opcode),
+        };
         leaves || touches_global_memory(instruction.opcode())
     });
     match early {
@@ -308,6 +315,9 @@ fn a_wrong_beginning_is_found() {
     assert_eq!(found(&["PREEXIT", "S2R R0, SR_TID.X", "ACQBULK", "LDG.E R2, desc[UR4][R2.64]"]), None);
     let early = found(&["PREEXIT", "UTMALDG.2D [UR8], [UR4]", "ACQBULK"]).unwrap();
     assert!(early.contains("UTMALDG"), "{early}");
+    assert_eq!(found(&["PREEXIT", "@P0 BRA 0x3", "UTMACCTL.PF [UR4]", "ACQBULK", "EXIT"]), None);
+    let past = found(&["PREEXIT", "@P0 BRA 0x4", "UTMACCTL.PF [UR4]", "ACQBULK", "EXIT"]).unwrap();
+    assert!(past.contains("BRA 0x4"), "{past}");
     assert!(found(&["PREEXIT", "@P0 EXIT", "ACQBULK"]).unwrap().contains("@P0 EXIT"));
     assert!(found(&["ACQBULK", "PREEXIT", "EXIT"]).unwrap().contains("waits first"));
     assert!(found(&["PREEXIT", "@P0 ACQBULK", "EXIT"]).unwrap().contains("not every thread"));

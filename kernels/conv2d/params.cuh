@@ -1,4 +1,4 @@
-// The parameters of the convolution kernels; src/device/cuda/launch/conv2d.rs fills them byte for byte.
+// The parameters of the convolution kernels; src/device/cuda/launch/conv2d/mod.rs fills them byte for byte.
 #pragma once
 
 #include <cstddef>

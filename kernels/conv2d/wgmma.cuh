@@ -58,8 +58,10 @@ __device__ __forceinline__ void wgmma(const typename Product::Params& p) {
             ptx::barrier_init(full, 1);
         }
         ptx::fence_barrier_init();
+        product.prefetch();
     }
     __syncthreads();
+    ptx::wait_for_launch_before();
     auto depth = product.depth(work);
     const auto fetch = [&](uint32_t step) {
         ptx::Barrier& full = shared.full[step % STAGES];

@@ -13,9 +13,10 @@ template <typename Product, typename Beside>
 __device__ __forceinline__ void wgmma_cluster(const typename Product::Params& p, const Beside& beside) {
     using Shared = WgmmaShared<Product, CONSUMERS>;
     RIR_SHARED_DYNAMIC(Shared, shared);
-    make_ring(shared, CLUSTER * Product::Tile::GROUPS * (GROUP_THREADS / WARP));
+    make_ring<Product>(p, shared, CLUSTER * Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     ptx::cluster_arrive();
     ptx::cluster_wait();
+    ptx::wait_for_launch_before();
     wgmma_tiles<Product, CLUSTER>(p, shared, ptx::block_of_cluster(), beside);
     // A block's shared memory lasts until the other has written and said all.
     __syncwarp();

@@ -51,6 +51,14 @@ struct WgmmaDataGrad {
         channel_tiles = ceil_div(e.c, COLUMNS);
         row_tiles = ceil_div(e.n * ceil_div(e.h, e.stride) * ceil_div(e.w, e.stride), Tile::ROWS * SHARERS);
     }
+    // Of the classes that of the first, where taps reach it: no other has a map.
+    __device__ __forceinline__ void prefetch() const {
+        const Source<bf16> first = source(0);
+        if (first.rows.taps > 0 && first.columns.taps > 0) {
+            ptx::prefetch_map(p.maps[0].dz[0]);
+        }
+        ptx::prefetch_map(p.maps[0].w);
+    }
     __device__ __forceinline__ uint32_t tiles() const {
         return p.conv.e.stride * p.conv.e.stride * row_tiles * channel_tiles;
     }

@@ -51,6 +51,11 @@ struct WgmmaForward {
 
     __device__ __forceinline__ explicit WgmmaForward(const Params& p)
         : p(p), pixels(p.conv.e.n * p.conv.e.p * p.conv.e.q), filter_tiles(ceil_div(p.conv.e.k, COLUMNS)) {}
+    // Asks for the tensor maps.
+    __device__ __forceinline__ void prefetch() const {
+        ptx::prefetch_map(p.x);
+        ptx::prefetch_map(p.w);
+    }
     // Tiles, each of as many blocks as share its columns, one below the other.
     __device__ __forceinline__ uint32_t tiles() const { return ceil_div(pixels, Tile::ROWS * SHARERS) * filter_tiles; }
     // A block's part of a tile. Filters first: tiles that are worked on together read the same pixels.

@@ -23,9 +23,9 @@ RIR_KERNEL_CLUSTER(conv2d_data_grad_wgmma_halo_128_bf16, WgmmaDataGradParams, RO
 RIR_KERNEL_CLUSTER(conv2d_data_grad_wgmma_halo_192_bf16, WgmmaDataGradParams, ROLES_THREADS, CLUSTER,
                    wgmma_cluster<HaloDataGrad<192, 2, 1>>)
 
-RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_halo_64_bf16, WgmmaWeightGradParams, ROLES_THREADS,
-                 wgmma_weight_grad_halo<HaloWeightGrad<64>>)
-RIR_KERNEL_ALONE(conv2d_weight_grad_wgmma_halo_96_bf16, WgmmaWeightGradParams, ROLES_THREADS,
-                 wgmma_weight_grad_halo<HaloWeightGrad<96>>)
+RIR_KERNEL_RING(conv2d_weight_grad_wgmma_halo_64_bf16, WgmmaWeightGradParams, ROLES_THREADS,
+                wgmma_weight_grad_halo<HaloWeightGrad<64>>)
+RIR_KERNEL_RING(conv2d_weight_grad_wgmma_halo_96_bf16, WgmmaWeightGradParams, ROLES_THREADS,
+                wgmma_weight_grad_halo<HaloWeightGrad<96>>)
 
 }  // namespace conv2d

@@ -1,5 +1,5 @@
 // The parameters of the convolutions on wgmma: those of every form (params.cuh), behind the tensor maps of the operands
-// that bulk copies bring. src/device/cuda/launch/wgmma.rs fills them byte for byte.
+// that bulk copies bring. src/device/cuda/launch/wgmma/maps.rs fills them byte for byte.
 #pragma once
 
 #include "../tensor_map.cuh"

@@ -68,8 +68,9 @@ __device__ __forceinline__ void wgmma_resident(const typename Product::Params& p
             ptx::barrier_init(come, 1);
         }
     }
-    make_ring(shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
+    make_ring<Product>(p, shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     __syncthreads();
+    ptx::wait_for_launch_before();
     wgmma_tiles<Product, 1>(p, shared, 0, [](const Product&) {});
 }
 

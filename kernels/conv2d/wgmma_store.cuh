@@ -40,6 +40,10 @@ struct WithStores : Product {
     uint32_t parity = 0;  // of the phase of `ready` that the next tile waits for
 
     __device__ __forceinline__ explicit WithStores(const Params& p) : Product(p.product), maps(p) {}
+    __device__ __forceinline__ void prefetch() const {
+        Product::prefetch();
+        ptx::prefetch_map(maps.out);
+    }
     __device__ __forceinline__ static uint32_t first_row(const Work& work, uint32_t group) {
         return work.first_row + group * Tile::GROUP_ROWS;
     }
@@ -135,6 +139,8 @@ __device__ __forceinline__ void keep_storing(const Product& product, Shared& sha
         make_ready(tile + TEAMS * step, turn.slot);
         turn.advance();
     }
+    // What waited before was that places had been read.
+    ptx::store_wait<0>();
 }
 
 template <typename Product>

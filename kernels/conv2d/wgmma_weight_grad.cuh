@@ -41,6 +41,10 @@ struct WgmmaWeightGrad {
         filter_tiles = ceil_div(e.k, COLUMNS);
         row_tiles = ceil_div(elements, Tile::ROWS * SHARERS);
     }
+    __device__ __forceinline__ void prefetch() const {
+        ptx::prefetch_map(p.x);
+        ptx::prefetch_map(p.dz);
+    }
     __device__ __forceinline__ uint32_t tiles() const {
         return ceil_div(pixels, p.conv.pixels_per_split) * row_tiles * filter_tiles;
     }

@@ -96,6 +96,10 @@ struct HaloWeightGrad {
           pixels(p.conv.e.n * p.conv.e.p * p.conv.e.q),
           filter_tiles(ceil_div(p.conv.e.k, COLUMNS)),
           channel_tiles(ceil_div(p.conv.e.c, PATCH_SPANS * HALO_SPAN)) {}
+    __device__ __forceinline__ void prefetch() const {
+        ptx::prefetch_map(p.x);
+        ptx::prefetch_map(p.dz);
+    }
     __device__ __forceinline__ uint32_t tiles_of_split() const { return HALO_TAPS * channel_tiles * filter_tiles; }
     __device__ __forceinline__ uint32_t tiles() const {
         return ceil_div(pixels, p.conv.pixels_per_split) * tiles_of_split();
@@ -182,8 +186,9 @@ __device__ __forceinline__ void wgmma_weight_grad_halo(const typename Product::P
     using Shared = WgmmaShared<Product, CONSUMERS>;
     static_assert(sizeof(Shared) <= HOPPER_SHARED);
     RIR_SHARED_DYNAMIC(Shared, shared);
-    make_ring(shared, CONSUMERS * (GROUP_THREADS / WARP));
+    make_ring<Product>(p, shared, CONSUMERS * (GROUP_THREADS / WARP));
     __syncthreads();
+    ptx::wait_for_launch_before();
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();
         if (threadIdx.x < WARP && ptx::elect()) {

@@ -14,15 +14,17 @@ constexpr int PRODUCER_REGISTERS = 40;
 constexpr int CONSUMER_REGISTERS = 232;
 static_assert(PRODUCER_REGISTERS + int(CONSUMERS) * CONSUMER_REGISTERS <= 3 * 168);
 
-// Makes the ring's barriers, for `users` warps of each stage.
-template <typename Shared>
-__device__ __forceinline__ void make_ring(Shared& shared, uint32_t users) {
+// Makes the ring's barriers, for `users` warps of each stage, and asks for the tensor maps. The block's barrier, or the
+// cluster's, follows, and then the wait for the launch before: all of it up to there lies behind that one's end.
+template <typename Product, typename Shared>
+__device__ __forceinline__ void make_ring(const typename Product::Params& p, Shared& shared, uint32_t users) {
     if (threadIdx.x == 0) {
         for (uint32_t slot = 0; slot < Shared::STAGES; ++slot) {
             ptx::barrier_init(shared.full[slot], 1);
             ptx::barrier_init(shared.empty[slot], users);
         }
         ptx::fence_barrier_init();
+        Product(p).prefetch();
     }
 }
 
@@ -93,8 +95,9 @@ __device__ __forceinline__ void wgmma_ws(const typename Product::Params& p) {
     RIR_SHARED_DYNAMIC(Shared, shared);
     const Product product(p);
     const auto work = product.work(blockIdx.x);
-    make_ring(shared, CONSUMERS * (GROUP_THREADS / WARP));
+    make_ring<Product>(p, shared, CONSUMERS * (GROUP_THREADS / WARP));
     __syncthreads();
+    ptx::wait_for_launch_before();
     RingPlace<Shared::STAGES> place;
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();

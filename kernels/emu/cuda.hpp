@@ -20,12 +20,14 @@
     }                                                              \
     static const ::rir::emu::Registration rir_registration_##name( \
         {#name, sizeof(Params), max_threads, cluster, ::rir::emu::INSTRUMENTED, rir_kernel_##name});
+#define RIR_KERNEL(name, Params, max_threads, ...) \
+    RIR_EXPORT(::ptx::begin_launch(), name, Params, max_threads, 1, __VA_ARGS__)
+#define RIR_KERNEL_ALONE RIR_KERNEL
 #define RIR_KERNEL_CLUSTER(name, Params, max_threads, cluster, ...) \
-    RIR_EXPORT(::ptx::begin_launch(), name, Params, max_threads, cluster, __VA_ARGS__)
+    RIR_EXPORT(::ptx::let_next_launch_begin(), name, Params, max_threads, cluster, __VA_ARGS__)
+#define RIR_KERNEL_RING(name, Params, max_threads, ...) RIR_KERNEL_CLUSTER(name, Params, max_threads, 1, __VA_ARGS__)
 // For tests alone: a kernel that waits for the launches before it by itself, or not.
 #define RIR_KERNEL_BARE(name, Params, max_threads, ...) RIR_EXPORT(, name, Params, max_threads, 1, __VA_ARGS__)
-#define RIR_KERNEL(name, Params, max_threads, ...) RIR_KERNEL_CLUSTER(name, Params, max_threads, 1, __VA_ARGS__)
-#define RIR_KERNEL_ALONE RIR_KERNEL
 
 // The tag is one variable for each expansion (and each instance of a template around it).
 #define RIR_SHARED(Storage, name)      \

@@ -249,3 +249,14 @@ fn mistakes_are_said_before_anything_is_measured() {
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
     }
 }
+
+/// The README's predictions are those that this program makes.
+#[test]
+fn the_predictions_on_record_are_todays() {
+    const RECORD: &str = "benches/results/predicted-h100.json";
+    let predicted = rir(&["bench", "predict", "rir-18-wide", "--batch", "500", "--json"]).json();
+    let record = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(RECORD);
+    let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    let command = format!("rir bench predict rir-18-wide --batch 500 --json > {RECORD} && benches/report.py");
+    assert_eq!(predicted, record, "{command}");
+}

@@ -119,13 +119,14 @@ fn tensor_cores_move_and_multiply_what_their_tiles_say() {
 #[cfg_attr(rir_emu_sanitized, ignore = "with sanitizers the emulator does not see every access")]
 fn wgmma_moves_and_multiplies_what_its_predictions_say() {
     const BLOCKS: u64 = 4;
+    const IMAGES: usize = 4;
     for channels in [96, 192] {
-        for (op, shapes) in products([8, 16, 16, channels]) {
+        for (op, shapes) in products([IMAGES, 16, 16, channels]) {
             let inputs = shapes.map(Shape::from);
             let inputs: Vec<&Shape> = inputs.iter().collect();
             let extents = Extents::of_op(&op, &inputs).unwrap();
             let weight_grad = matches!(op, Op::Conv2dWeightGrad(_));
-            let flops = 2.0 * (8 * 256 * 9 * channels * channels) as f64;
+            let flops = 2.0 * (IMAGES * 256 * 9 * channels * channels) as f64;
             let of_hopper = forms(&op, &inputs, DType::Bf16, Generation::Hopper);
             for form in of_hopper.into_iter().filter(|form| form.needs_hopper()) {
                 let name = format!("{}, {channels} channels, {form}", op.operation().name());
