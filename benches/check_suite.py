@@ -193,6 +193,7 @@ log=$2
 shift 2
 "$@" || exit 1
 [ "$PRETEND" = "nothing" ] && exit 0
+[ "$PRETEND" = "forbidden" ] && echo "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission" >"$log" && exit 1
 cat >"$log" <<END
 ==PROF== Connected
 "ID","Process ID","Kernel Name","Section Name","Metric Name","Metric Unit","Metric Value","Rule Name"
@@ -264,6 +265,13 @@ class OnACard(Case):
     def test_a_profiler_that_counts_nothing_fails(self):
         self.assertEqual(self.run_stages("kernels", "profile", pretend="nothing").returncode, 1)
         self.assertEqual(self.stage("profile", "cuda")["failed"][0]["why"], "it counted nothing")
+
+    def test_counters_that_are_kept_from_the_user_are_no_failure(self):
+        self.assertEqual(self.run_stages("kernels", "profile", pretend="forbidden").returncode, 0)
+        profile = self.stage("profile", "cuda")
+        self.assertEqual(profile["failed"], [])
+        self.assertEqual(len(profile["not_run"]), 1)
+        self.assertIn("no permission to read the counters", profile["not_run"][0])
 
     def test_wrong_losses_and_bits_fail(self):
         for pretend, names in (
@@ -364,7 +372,9 @@ class Report(Case):
         rung = {"name": "n1", "median_us": 5.0, "kernels": "naive"}
         update = {"name": "two_stream_update/n1", "median_us": 20.0, "gb_s": 2500.4, "share": 0.9, "direction": None}
         self.add("kernels", {"layers": [entry], "ladder": {"rows": [rung]}, "ops": {"rows": [ours, update]}})
-        counted = {"kernel": "k", "metrics": {"A": {"Duration": [9.5, "us"]}, "B": {"Achieved Occupancy": [18.7, "%"]}}}
+        speed, memory = ({"Memory Throughput": [value, unit]} for value, unit in ((81.0, "%"), (2.4, "Tbyte/s")))
+        sections = {report.SPEED: {"Duration": [9.5, "us"]} | speed, "Memory Workload Analysis": memory}
+        counted = {"kernel": "k", "metrics": sections | {"Occupancy": {"Achieved Occupancy": [18.7, "%"]}}}
         self.add("profile", {"cases": [{"case": "conv2d/n500", "kernels": [counted]}]})
         predicted = {"layer": "b", "direction": "forward", "us": 90.0}
         results.write(self.path(f"out/{report.PREDICTED}"), {"rows": [predicted]})
@@ -379,7 +389,7 @@ class Report(Case):
         self.assertIn("| `b` | forward | 90.0 | 100.0 | 612 | 150.0 | 1.50 | 62 |", text)
         self.assertIn("| `sgd` | 2 | 100 | 100.0 | 80 | 80 |", text)
         self.assertIn("| `two_stream_update/n1` | 20.0 | 2,500 | 90 |", text)
-        self.assertIn("| `conv2d/n500` | `k` | 9.5 us | – | – | – | – | – | 18.7 % | – |", text)
+        self.assertIn("| `conv2d/n500` | `k` | 9.5 us | – | 81.0 % | – | – | – | 18.7 % | – |", text)
         self.assertNotIn("| `c` |", text)
         self.assertIn("| fused | 8.00 | 2.00 |", text)
         self.assertIn("| `b` | forward | `wgmma-halo`, 96 columns | 100.0 | `mma` | 150.0 | 1.50 | 62 |", text)

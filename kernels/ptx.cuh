@@ -1,4 +1,5 @@
-// The only file with PTX: one thin function for each instruction.
+// PTX, which stands here and in ptx_launch.cuh, ptx_hopper.cuh and ptx_wgmma.cuh alone: one thin function for each
+// instruction.
 //
 // Each has a body for the card, in asm, and one for the host, which calls the instruction's twin in emu/:
 //

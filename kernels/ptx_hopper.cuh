@@ -3,6 +3,9 @@
 // The asynchronous proxy: bulk copies and wgmma reach shared memory by another way than a thread's own loads and
 // stores. What a thread stored is seen by them only after fence_async_shared() and a barrier; what they wrote is seen
 // by whoever waited for its completion.
+//
+// Here is what a form may be tried with, proved on the emulator: no kernel adds by copies (add_box), whose order is not
+// certain, nor multiplies from registers (multiply_warpgroup_registers of ptx_wgmma.cuh), which hold sums.
 #pragma once
 
 #include "ptx.cuh"

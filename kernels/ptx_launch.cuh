@@ -16,8 +16,8 @@
 // along a chain as well, and nothing waits for a later launch, so there is no deadlock. What waiting blocks hold
 // (registers, shared memory, places for threads) is what this launch could not use any more. Where a kernel fills a
 // multiprocessor, as persistent ones do, the next launch's block takes the place of a block that has ended: it is
-// there, its barriers made, when the slowest block ends. Where small blocks leave room, they wait beside those that
-// work, and issue nothing.
+// there, its barriers made (the kernels on wgmma wait only then, make_ring of conv2d/wgmma_ws.cuh), when the slowest
+// block ends. Where small blocks leave room, they wait beside those that work, and issue nothing.
 #pragma once
 
 #if !defined(__CUDACC__)

@@ -70,7 +70,6 @@ class Engine:
         command = [self.binary, "bench", "ops", "--case", case, "--once", "--device", self.device]
         return [*command, *self.chosen(self.device), *(["--precision", "bf16"] if self.device == "cuda" else [])]
 
-
     def tune(self, model, batch, store, output, seconds, options=()):
         """Measures every choice of kernels for a training step, and adds the fastest to a file."""
         command = [self.binary, "bench", "tune", model, "--device", self.device, "--batch", str(batch), *options]

@@ -34,7 +34,7 @@ STAGES = {
     "tune": (stage_tune.run, 5),
     "kernels": (stage_kernels.run, 5),
     "step": (stage_step.run, 8),
-    "profile": (stage_profile.run, 1),
+    "profile": (stage_profile.run, 3),
     "train": (stage_train.run, 5),
 }
 
@@ -48,7 +48,7 @@ stages (default: all; they run in this order, and one that fails does not end th
   tune        which kernels are the fastest for every convolution; the stages after it, in later calls too, take them
   kernels     every kernel beside its limit, the ladder, and every convolution beside cuDNN's through PyTorch
   step        the training step beside PyTorch's (eager, CUDA graphs, compiled) and JAX's, by turns, at four batches
-  profile     Nsight Compute over the three heaviest kernels of the step, as stage kernels has measured them
+  profile     Nsight Compute over the three heaviest operations of the step, as stage kernels has measured them
   train       rir-18-wide with a short recipe, then with the paper's where --data is given; goes on when called again
 options
   --device cuda|cuda:N|emu   emu rehearses every stage without a card, at tiny sizes [default: cuda]

@@ -14,6 +14,7 @@ __device__ __forceinline__ void wgmma_cluster(const typename Product::Params& p,
     using Shared = WgmmaShared<Product, CONSUMERS>;
     RIR_SHARED_DYNAMIC(Shared, shared);
     make_ring<Product>(p, shared, CLUSTER * Product::Tile::GROUPS * (GROUP_THREADS / WARP));
+    __syncwarp();
     ptx::cluster_arrive();
     ptx::cluster_wait();
     ptx::wait_for_launch_before();

@@ -13,6 +13,8 @@
 namespace conv2d {
 
 constexpr uint32_t HALO_SPAN = 32;
+// Lines of a patch beyond those of the tile's rows, at most.
+constexpr uint32_t MOST_HALO_LINES = 64;
 
 // The patch of a tile of ROWS rows, which the launch holds to its size.
 template <uint32_t ROWS>
@@ -20,7 +22,7 @@ struct HaloRows {
     static constexpr uint32_t WIDTH = ROWS, DEPTH = HALO_TAPS * HALO_SPAN, SPAN = HALO_SPAN;
     static constexpr bool ALONG_DEPTH = true;
     static constexpr uint32_t LINE_BYTES = SPAN * BF16_BYTES;
-    static constexpr uint32_t MOST_LINES = ROWS + 64;
+    static constexpr uint32_t MOST_LINES = ROWS + MOST_HALO_LINES;
     static constexpr uint32_t BYTES = MOST_LINES * LINE_BYTES;
     static constexpr uint32_t STRIDE = 8 * LINE_BYTES, LEADING = 0;
 };

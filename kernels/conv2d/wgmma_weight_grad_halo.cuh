@@ -1,8 +1,8 @@
 // The weight gradient of form `wgmma-halo`, of 3 x 3 taps at stride 1. By im2col its rows are copied nine times, and at
-// 96 channels that asks 2.5 times as much of L2 as it gives. So a block makes the three taps of one filter column, and
-// copies what they read once: patches of 128 pixels with an image row above and one below, shifted by the column, 32
-// channels each (wgmma_halo.cuh). The operands lie across the depth, so a depth is a line, and a tap further down is
-// the same patch an image row on.
+// 96 channels that asks 2.4 times as much of L2 as it gives, though a cluster shares the filters. So a block makes the
+// three taps of one filter column, and copies what they read once: patches of 128 pixels with an image row above and
+// one below, shifted by the column, 32 channels each (wgmma_halo.cuh). The operands lie across the depth, so a depth is
+// a line, and a tap further down is the same patch an image row on.
 //
 // Rows are (tap, channel) of 3 taps and 96 channels: nine pieces of 32, and a wgmma takes two, whose distance is the
 // descriptor's leading offset: taps 0 and 1 of one patch, tap 2 of two neighbours. The ninth goes alone, so a tenth of

@@ -6,17 +6,15 @@ use serde::Serialize;
 use super::Network;
 use super::network::Site;
 use super::report::{Findings, chosen, direction, value};
-use crate::device::cuda::choices::predict::{Predicted, predict};
-use crate::device::cuda::launch::conv2d::{Extents, LEAST_SPLIT_PIXELS};
-use crate::device::cuda::launch::wgmma::{self, Tile};
+use crate::device::cuda::choices::predict::Predicted;
+use crate::device::cuda::choices::{Choices, suggest};
+use crate::device::cuda::launch::tiling;
 use crate::device::cuda::{Generation, Kernels};
 use crate::error::{Error, Result};
 use crate::graph::Shape;
-use crate::ops::Op;
 use crate::text::{Align, columns};
 
-/// Of an H100.
-const MULTIPROCESSORS: u32 = 132;
+const H100: Choices = Choices::new(Kernels::Auto, Generation::Hopper);
 
 /// One convolution in one form.
 #[derive(Debug, Clone, Serialize)]
@@ -32,34 +30,27 @@ struct Row {
     predicted: Predicted,
 }
 
-/// The predictions of a site, for each form of wgmma that it has, or for the fastest alone.
+/// The predictions of a site, for each form of wgmma that it has, or for what should be the fastest of all.
 fn rows(site: &Site, every_form: bool) -> Vec<Row> {
+    let op = &site.case.op;
     let inputs: Vec<&Shape> = site.case.inputs.iter().map(|input| &input.shape).collect();
-    let Some(extents) = Extents::of_op(&site.case.op, &inputs) else { return vec![] };
-    let forms = site.case.forms(Generation::Hopper).into_iter().filter(|form| form.needs_hopper());
-    let row = |form: Kernels| {
-        let op = &site.case.op;
-        let is_weight_grad = matches!(op, Op::Conv2dWeightGrad(_));
-        let tile = Tile::new(form, op, &extents, wgmma::columns(form, is_weight_grad, extents.columns(op)));
-        let splits = match is_weight_grad {
-            true => tile.splits(&extents, extents.output_pixels().div_ceil(LEAST_SPLIT_PIXELS)),
-            false => 1,
-        };
-        Row {
-            name: format!("{}/{form}", site.case.name()),
+    let mut forms = site.case.forms(Generation::Hopper);
+    forms.retain(|form| form.needs_hopper());
+    let row = |forms: &[Kernels]| {
+        let choice = suggest::best(&H100, op, &inputs, forms)?;
+        let predicted = tiling::predicted(H100.multiprocessors, op, &inputs, choice)?;
+        Some(Row {
+            name: format!("{}/{}", site.case.name(), choice.kernels),
             layer: site.layers.first().cloned().unwrap_or_default(),
             direction: direction(op),
             count: site.layers.len(),
-            kernels: form.to_string(),
-            columns: tile.columns,
-            predicted: predict(MULTIPROCESSORS, tile, op, &extents, splits),
-        }
+            kernels: choice.kernels.to_string(),
+            columns: choice.columns?,
+            predicted,
+        })
     };
-    let all: Vec<Row> = forms.map(row).collect();
-    if every_form {
-        return all;
-    }
-    all.into_iter().min_by(|a, b| a.predicted.us.total_cmp(&b.predicted.us)).into_iter().collect()
+    let groups: Vec<&[Kernels]> = if every_form { forms.chunks(1).collect() } else { vec![&forms] };
+    groups.into_iter().filter_map(row).collect()
 }
 
 /// The predictions of every different convolution of a training step: `rir bench predict`.
@@ -71,9 +62,9 @@ pub fn layers(network: &Network, filter: Option<&str>, every_form: bool) -> Resu
     let predicted: Vec<Row> = sites.iter().flat_map(|site| rows(site, every_form)).collect();
     if predicted.is_empty() {
         return Err(Error::usage(format!(
-            "no convolution of {} has a form on wgmma at this shape and precision: predictions are of bf16, and of \
-             channels in multiples of 32",
-            network.description.name
+            "no convolution of {}{} has a form on wgmma: predictions are of channels in multiples of 32",
+            network.description.name,
+            filter.map_or_else(String::new, |text| format!(" whose name contains '{text}'"))
         )));
     }
     Ok(Findings {

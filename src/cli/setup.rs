@@ -50,6 +50,14 @@ impl Machine {
         let unasked = if precision == Precision::F64 { Choice::Cpu } else { Choice::Auto };
         let choice = self.device.unwrap_or(unasked).resolve();
         choice.check()?;
+        if let (Choice::Cpu, Some(kernels)) =
+            (choice, self.kernels.filter(|&kernels| kernels != Kernels::Auto))
+        {
+            return Err(Error::usage(format!(
+                "--kernels {kernels} picks CUDA kernels, of which the cpu has none: leave it out, or add --device cuda \
+                 or emu"
+            )));
+        }
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             pool.map_err(|e| {

@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, ParameterKind, ValueId, differentiate};
 use crate::ops::{Conv2d, Sgd};
 
+/// Pixels of a batch, fewer than these: kernels count them in 31 bits.
+const MOST_PIXELS: usize = 1 << 31;
+
 /// What a graph is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
@@ -54,7 +57,7 @@ pub fn training_step(description: &Description, options: &Options, sgd: Sgd) -> 
 /// where they are kept. The State is the same for every purpose and batch.
 ///
 /// # Errors
-/// A description that is not valid, or does not fit the image.
+/// A description that is not valid, or does not fit the image; or a batch of 2^31 pixels.
 pub fn build(description: &Description, options: &Options) -> Result<Graph> {
     description.validate()?;
     if options.classes < 2 {
@@ -63,8 +66,15 @@ pub fn build(description: &Description, options: &Options) -> Result<Graph> {
             options.classes
         )));
     }
-    let mut network = Network { graph: Graph::new(), description, options };
     let [h, w, c] = options.image;
+    let pixels = [options.batch, h, w].into_iter().try_fold(1, usize::checked_mul);
+    if pixels.is_none_or(|pixels| pixels >= MOST_PIXELS) {
+        return Err(Error::usage(format!(
+            "a batch of {} images of {h} x {w} has 2^31 pixels or more, which no device counts; give a smaller batch",
+            options.batch
+        )));
+    }
+    let mut network = Network { graph: Graph::new(), description, options };
     network.graph.enter("input");
     let images = network.graph.images([options.batch, h, w, c]);
     let x = network.stem(images)?;

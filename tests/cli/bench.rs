@@ -219,6 +219,10 @@ fn mistakes_are_said_before_anything_is_measured() {
     assert!(at(&[]).stderr.contains("Usage: rir bench <COMMAND>"));
     at(&["ops", "--device", "cpu", "--counters"]).fails(2, "add --device emu");
     at(&["ops", "--device", "cpu", "--nvtx"]).fails(2, "--device cuda");
+    at(&["ops", "--device", "cpu", "--kernels", "wgmma"]).fails(2, "the cpu has none");
+    at(&["predict", "--batch", "4000000"]).fails(2, "give a smaller batch");
+    at(&["predict", "--batch", "99999999999"]).fails(2, "give a smaller batch");
+    at(&["predict", "--filter", "stem"]).fails(2, "whose name contains 'stem'");
     at(&["ops", "--device", "cpu", "--model", "tiny.toml", "--filter", "nothing"])
         .fails(2, "contains 'nothing'");
     at(&["ops", "--once"]).fails(2, "--case");

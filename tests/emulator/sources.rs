@@ -73,7 +73,7 @@ fn rings_have_the_stages_that_are_told() {
     let mut text: String = ["store", "resident", "weight_grad_halo"]
         .map(|header| format!("#include \"conv2d/wgmma_{header}.cuh\"\n"))
         .concat();
-    text += "using namespace conv2d;\n";
+    text += "using namespace conv2d;\nstatic_assert(MOST_HALO_LINES == 64 && MOST_CLASSES == 4);\n";
     let mut seen = 0;
     for (channels, span) in [(64, 64), (96, 32)] {
         let (x, w) = (Shape::from([4, 16, 16, channels]), Shape::from([channels, 3, 3, channels]));

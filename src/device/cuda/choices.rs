@@ -4,6 +4,7 @@
 //! to be faster are not chosen unasked ([`kernels`]); where they were measured, by `rir bench tune`, a
 //! [`Table`] has the choice for each node. What a choice makes of a tile is told by [`tile`].
 
+pub mod h100;
 pub mod predict;
 pub mod suggest;
 pub mod table;
@@ -70,8 +71,7 @@ pub struct Choices {
     pub table: Table,
 }
 
-/// Those of an H100, where a card does not tell its own.
-const MULTIPROCESSORS: u32 = 132;
+/// That of an H100, where a card does not tell its own.
 const SHARED_LIMIT: u32 = 227 * 1024;
 
 /// As every card from compute capability 8.0 on chooses.
@@ -84,7 +84,7 @@ impl Default for Choices {
 impl Choices {
     /// For a card as large as an H100, without a table.
     pub const fn new(kernels: Kernels, generation: Generation) -> Self {
-        let (multiprocessors, shared_limit) = (MULTIPROCESSORS, SHARED_LIMIT);
+        let (multiprocessors, shared_limit) = (h100::MULTIPROCESSORS, SHARED_LIMIT);
         Self { kernels, generation, multiprocessors, shared_limit, ascending: false, table: Table::new() }
     }
 

@@ -57,16 +57,22 @@ fn alone() -> Vec<Fault> {
         fault("barriers that no copy has heard of", FILE, WGMMA)
             .find("        ptx::fence_barrier_init();\n")
             .put(""),
-        fault("a launch does not wait for the one before", "ptx_launch.cuh", WGMMA)
-            .find("    let_next_launch_begin();\n    wait_for_launch_before();\n")
-            .put("    let_next_launch_begin();\n"),
+        unordered(FILE, WGMMA),
     ]
+}
+
+/// Every form waits by itself, once it has made its barriers.
+fn unordered(file: &'static str, run: Run) -> Fault {
+    fault("a launch does not wait for the one before", file, run)
+        .find("    ptx::wait_for_launch_before();\n")
+        .put("")
 }
 
 /// `wgmma-ws`.
 fn roles() -> Vec<Fault> {
     const FILE: &str = "conv2d/wgmma_ws.cuh";
     vec![
+        unordered(FILE, WS),
         fault("a stage is filled before it is empty", FILE, WS)
             .find("        ptx::barrier_wait(shared.empty[place.slot], place.parity ^ 1);\n")
             .put(""),
@@ -87,8 +93,8 @@ fn roles() -> Vec<Fault> {
             .find("            ptx::warpgroup_wait<1>();\n")
             .put(""),
         fault("a stage is empty when one warp group has used it", FILE, WS)
-            .find("make_ring(shared, CONSUMERS * (GROUP_THREADS / WARP));")
-            .put("make_ring(shared, GROUP_THREADS / WARP);"),
+            .find("(p, shared, CONSUMERS * (GROUP_THREADS / WARP));")
+            .put("(p, shared, GROUP_THREADS / WARP);"),
         fault("whoever copies keeps its registers", FILE, WS)
             .find("        ptx::registers_decrease<PRODUCER_REGISTERS>();\n")
             .put(""),
@@ -102,6 +108,7 @@ fn roles() -> Vec<Fault> {
 fn turns() -> Vec<Fault> {
     const FILE: &str = "conv2d/wgmma_persistent.cuh";
     vec![
+        unordered(FILE, TURNS),
         fault("no warp group waits for its turn", FILE, TURNS)
             .find("ptx::named_barrier_sync(TURN_BARRIER + team, CONSUMERS * GROUP_THREADS);")
             .put(""),
@@ -138,18 +145,21 @@ fn cluster() -> Vec<Fault> {
         &["conv2d_weight_grad_wgmma_cluster_128_bf16"],
     );
     vec![
+        unordered(FILE, CLUSTER),
         fault("a stage is released to the own block alone", "conv2d/wgmma_ws.cuh", CLUSTER)
             .find("ptx::barrier_arrive_at(empty, lane);")
             .put("ptx::barrier_arrive(empty);"),
         fault("a stage is empty when its own block has used it", FILE, CLUSTER)
-            .find("make_ring(shared, CLUSTER * Product")
-            .put("make_ring(shared, Product"),
+            .find("(p, shared, CLUSTER * Product")
+            .put("(p, shared, Product"),
         fault("a block begins before the other's barriers are made", FILE, CLUSTER)
-            .find("    ptx::cluster_arrive();\n    ptx::cluster_wait();\n    wgmma_tiles")
-            .put("    __syncthreads();\n    wgmma_tiles"),
+            .find(
+                "    ptx::cluster_arrive();\n    ptx::cluster_wait();\n    ptx::wait_for_launch_before();\n",
+            )
+            .put("    __syncthreads();\n    ptx::wait_for_launch_before();\n"),
         fault("a block ends before the other has written to it", FILE, CLUSTER)
-            .find("    __syncwarp();\n    ptx::cluster_arrive();\n    ptx::cluster_wait();\n")
-            .put(""),
+            .find("    __syncwarp();\n    ptx::cluster_arrive();\n    ptx::cluster_wait();\n}")
+            .put("}"),
         fault("filters come to one block of two", "conv2d/wgmma_forward.cuh", CLUSTER)
             .find("(1 << SHARERS) - 1 : 0;")
             .put("1 << (SHARERS - 1) : 0;"),
@@ -181,6 +191,7 @@ fn resident() -> Vec<Fault> {
         &["conv2d_data_grad_wgmma_resident_96_bf16"],
     );
     vec![
+        unordered(FILE, RESIDENT),
         fault("filters that stay are not waited for", FILE, RESIDENT)
             .find("            ptx::barrier_wait(come[step], 0);\n")
             .put(""),

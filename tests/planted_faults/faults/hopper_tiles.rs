@@ -208,6 +208,9 @@ fn weight_grad_halo() -> Vec<Fault> {
         fault("the piece without a pair is stored twice", FILE, WHOLE)
             .find(" && !(twice && row >= HALO_SPAN)")
             .put(""),
+        halo("a weight gradient in patches does not wait for the launch before")
+            .find("    ptx::wait_for_launch_before();\n")
+            .put(""),
         halo("a split loses its last patch")
             .find("ceil_div(count, PATCH_PIXELS)")
             .put("count / PATCH_PIXELS"),
@@ -216,7 +219,7 @@ fn weight_grad_halo() -> Vec<Fault> {
             .find("PATCH_SPANS * patch.lines() * HALO_SPAN * BF16_BYTES")
             .put("patch.lines() * HALO_SPAN * BF16_BYTES"),
         halo("a stage of patches is empty when one warp group has used it")
-            .find("make_ring(shared, CONSUMERS * (GROUP_THREADS / WARP));")
-            .put("make_ring(shared, GROUP_THREADS / WARP);"),
+            .find("(p, shared, CONSUMERS * (GROUP_THREADS / WARP));")
+            .put("(p, shared, GROUP_THREADS / WARP);"),
     ]
 }

@@ -1,18 +1,21 @@
 //! What a convolution on wgmma should take, by the arithmetic of its tiles.
 //!
 //! A block's tile takes, for every 16 of its depth, the longest of three times: the tensor cores' products, what bulk
-//! copies write to shared memory and products read from it, and what the copies ask of L2. Going out is added, or lies
+//! copies write to shared memory and products read from it, and what the copies ask of L2. The epilogue is added, or lies
 //! behind the next tile's products where two warp groups take tiles in turns. Tiles go in whole rounds over the
-//! multiprocessors; all of it takes no less than memory needs for the tensors. Nothing here was fitted to a measurement.
+//! multiprocessors; all of it takes no less than memory needs for the tensors. What the card does is in [`h100`]; nothing
+//! was fitted to a measurement. `wgmma-store` differs from `wgmma-halo`, or `wgmma-cluster`, in its epilogue's
+//! instructions alone, and is predicted as they are.
 
 use std::fmt;
 
 use serde::Serialize;
 
+use super::h100;
 use crate::device::cuda::Kernels;
 use crate::device::cuda::launch::conv2d::Extents;
 use crate::device::cuda::launch::wgmma::Tile;
-use crate::ops::{Addend, Conv2d, Op};
+use crate::ops::{Addend, Op};
 
 /// What bounds a prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,28 +29,6 @@ pub enum By {
     L2,
     /// Memory.
     Memory,
-}
-
-/// An H100 SXM, by its datasheet and by what public kernels reach on it; an H200 has faster memory alone.
-mod card {
-    /// Cycles a second under load.
-    pub const CLOCK: f64 = 1.755e9;
-    /// bf16 multiply-adds of a multiprocessor a cycle, and the part of them that a large library product keeps busy.
-    pub const PRODUCTS: f64 = 2048.0;
-    pub const BUSY: f64 = 0.88;
-    /// Bytes a cycle of a multiprocessor's shared memory, and of its part of L2 (5.5 TB/s).
-    pub const SHARED: f64 = 128.0;
-    pub const L2: f64 = 24.0;
-    /// Bytes a second of memory.
-    pub const MEMORY: f64 = 3.0e12;
-    /// Seconds from a launch's beginning to its first products, and from the last to its end.
-    pub const LAUNCH: f64 = 2.5e-6;
-    /// Cycles of a block that is not there yet when its tile begins: barriers, the first copies.
-    pub const FILL: f64 = 1500.0;
-    /// Cycles of the block's barrier that the first form has in every step.
-    pub const BARRIER: f64 = 60.0;
-    /// Issue slots that an element takes on its way out.
-    pub const WAY_OUT: f64 = 22.0;
 }
 
 /// A prediction.
@@ -80,45 +61,55 @@ impl Product {
         let (filter, stride) = (extents.filter_elements(), extents.stride);
         let pixels = extents.output_pixels();
         // A projection beside the layer is a launch more, and of a data gradient so much more depth.
-        let branches = |conv: &Conv2d| conv.branches() as u32;
+        let branches = branches(op);
         match op {
             // All classes together have every tap once.
-            Op::Conv2dDataGrad(op) => Self {
+            Op::Conv2dDataGrad(_) => Self {
                 rows: n * h.div_ceil(stride) * w.div_ceil(stride),
                 columns: c,
-                depth: (branches(&op.conv) * r * s * k).div_ceil(stride * stride),
+                depth: (branches * r * s * k).div_ceil(stride * stride),
                 batches: stride * stride,
             },
-            Op::Conv2dWeightGrad(op) => {
-                Self { rows: filter, columns: k, depth: pixels, batches: branches(&op.conv) }
-            }
-            Op::Conv2d(conv) => Self { rows: pixels, columns: k, depth: filter, batches: branches(conv) },
+            Op::Conv2dWeightGrad(_) => Self { rows: filter, columns: k, depth: pixels, batches: branches },
+            Op::Conv2d(_) => Self { rows: pixels, columns: k, depth: filter, batches: branches },
             _ => unreachable!("{} is no convolution", op.operation().name()),
         }
     }
     fn flops(&self) -> f64 {
         2.0 * [self.rows, self.columns, self.depth, self.batches].map(f64::from).iter().product::<f64>()
     }
-    /// Of x, z and w, each once; and of what else is read on the way out: of a data gradient's the addend with the batch
-    /// norms' inputs.
-    fn bytes(&self, op: &Op, extents: &Extents) -> f64 {
-        let [n, h, w, c] = extents.x;
-        let images = [n, h, w, c].map(f64::from).iter().product::<f64>();
-        let (k, pixels) = (f64::from(extents.w[0]), f64::from(extents.output_pixels()));
-        let filters = k * f64::from(extents.filter_elements());
-        let beside = match op {
-            Op::Conv2dDataGrad(op) => {
-                f64::from(u8::from(op.addend != Addend::None)) + op.epilogue.branches() as f64
-            }
-            _ => 0.0,
-        };
-        2.0 * (images * (1.0 + beside) + k * pixels + filters)
-    }
+}
+
+/// The layer's convolution, and a projection's beside it.
+fn branches(op: &Op) -> u32 {
+    let conv = match op {
+        Op::Conv2d(conv) => conv,
+        Op::Conv2dDataGrad(op) => &op.conv,
+        Op::Conv2dWeightGrad(op) => &op.conv,
+        _ => unreachable!("{} is no convolution", op.operation().name()),
+    };
+    conv.branches() as u32
+}
+
+/// Seconds that memory needs for a convolution: for x, z and w, each once, and for what else is read on the way out: of
+/// a data gradient the addend and the batch norms' inputs.
+pub fn memory(op: &Op, extents: &Extents) -> f64 {
+    let [n, h, w, c] = extents.x;
+    let images = [n, h, w, c].map(f64::from).iter().product::<f64>();
+    let (k, pixels) = (f64::from(extents.w[0]), f64::from(extents.output_pixels()));
+    let filters = k * f64::from(extents.filter_elements());
+    let beside = match op {
+        Op::Conv2dDataGrad(op) => {
+            f64::from(u8::from(op.addend != Addend::None)) + op.epilogue.branches() as f64
+        }
+        _ => 0.0,
+    };
+    2.0 * (images * (1.0 + beside) + f64::from(branches(op)) * (k * pixels + filters)) / h100::MEMORY
 }
 
 /// What a convolution should take with this tile on a card of so many multiprocessors; a weight gradient in `splits` parts.
 pub fn predict(multiprocessors: u32, tile: Tile, op: &Op, extents: &Extents, splits: u32) -> Predicted {
-    use card::*;
+    use h100::*;
     const STEP: f64 = 16.0;
     const BF16: f64 = 2.0;
     let product = Product::of(op, extents);
@@ -144,7 +135,7 @@ pub fn predict(multiprocessors: u32, tile: Tile, op: &Op, extents: &Extents, spl
     let barriers =
         if tile.form == Kernels::Wgmma { BARRIER * depth / f64::from(tile.stage_depth()) } else { 0.0 };
     let main = steps * step + barriers;
-    let out = f64::from(tile.rows() / tile.groups()) * columns / 128.0 * WAY_OUT;
+    let out = f64::from(tile.rows() / tile.groups()) * columns / 128.0 * EPILOGUE;
     let one = match tile.form {
         Kernels::Wgmma | Kernels::WgmmaWs => main + out + FILL,
         _ if tile.groups() == 1 => main.max((main + out) / 2.0),
@@ -156,8 +147,11 @@ pub fn predict(multiprocessors: u32, tile: Tile, op: &Op, extents: &Extents, spl
     // A split's sums are written and read once more.
     let sums =
         if splits > 1 { 8.0 * f64::from(splits * product.rows) * f64::from(product.columns) } else { 0.0 };
-    let memory = (product.bytes(op, extents) + sums) / MEMORY;
-    let blocks = rounds * one / CLOCK;
+    let memory = memory(op, extents) + sums / MEMORY;
+    // Filters that stay come with a block's first tile.
+    let stay = if tile.columns_copied() == 0.0 { column_bytes * steps } else { 0.0 };
+    let first = if stay > 0.0 { ((stay + asked * steps) / L2 - main).max(0.0) } else { 0.0 };
+    let blocks = (rounds * one + first) / CLOCK;
     let (seconds, by) = if memory > blocks { (memory, By::Memory) } else { (blocks + sums / MEMORY, by) };
     let seconds = seconds + LAUNCH;
     let all = f64::from(tiles * tile.sharers()) * steps / flops;

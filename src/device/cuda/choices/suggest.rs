@@ -2,15 +2,14 @@
 //! to be fast. Of Hopper's forms that is [`super::predict`]'s.
 
 use super::tile::Tile;
-use super::{Choice, Choices, Kernels};
+use super::{Choice, Choices, Kernels, h100, predict};
 use crate::device::cuda::kernels;
-use crate::device::cuda::launch::{conv2d, tiling};
+use crate::device::cuda::launch::conv2d::{self, Extents};
+use crate::device::cuda::launch::tiling;
 use crate::graph::Shape;
 use crate::ops::Op;
 
-/// bf16 multiply-adds of a multiprocessor in a second by mma, which public kernels find to be about five eighths of those
-/// by wgmma (2048 a cycle at 1.755 GHz); blocks of the form `mma` that share a multiprocessor.
-const MMA_PER_SECOND: f64 = 0.625 * 2048.0 * 1.755e9;
+/// Blocks of the form `mma` that share a multiprocessor.
 const MMA_BLOCKS: u32 = 2;
 
 /// What is chosen of the forms of an operation, the simplest of which comes first: none that was not measured to be faster
@@ -22,20 +21,17 @@ pub fn of(card: &Choices, op: &Op, inputs: &[&Shape], forms: &[Kernels]) -> Choi
     }
     let mut measured = forms.to_vec();
     measured.retain(|form| (Kernels::Mma..=fastest).contains(form));
-    best(card, op, inputs, tiles(op, inputs, &measured)).unwrap_or(Choice::of(fastest))
+    best(card, op, inputs, &measured).unwrap_or(Choice::of(fastest))
 }
 
-/// Every width of tile of these forms.
-fn tiles(op: &Op, inputs: &[&Shape], forms: &[Kernels]) -> impl Iterator<Item = Choice> {
+/// The form and width of tile that should take the least time, of equal ones the last; `None` where the card can run none
+/// of these forms.
+pub fn best(card: &Choices, op: &Op, inputs: &[&Shape], forms: &[Kernels]) -> Option<Choice> {
     let widths = |&form| {
         let widths = tiling::widths(op, inputs, form).into_iter();
         widths.map(move |width| Choice { columns: Some(width), ..Choice::of(form) })
     };
-    forms.iter().flat_map(widths)
-}
-
-/// The choice that takes the least time, of equal ones the last.
-fn best(card: &Choices, op: &Op, inputs: &[&Shape], choices: impl Iterator<Item = Choice>) -> Option<Choice> {
+    let choices = forms.iter().flat_map(widths);
     let timed = choices.filter_map(|choice| Some((seconds(card, op, inputs, choice)?, choice)));
     let better = |a: (f64, Choice), b: (f64, Choice)| if b.0 <= a.0 { b } else { a };
     timed.reduce(better).map(|(_, choice)| choice)
@@ -45,7 +41,8 @@ fn best(card: &Choices, op: &Op, inputs: &[&Shape], choices: impl Iterator<Item 
 fn seconds(card: &Choices, op: &Op, inputs: &[&Shape], choice: Choice) -> Option<f64> {
     if choice.kernels.needs_hopper() {
         let fits = card.shared_limit >= super::SHARED_LIMIT;
-        return fits.then(|| tiling::predicted(card.multiprocessors, op, inputs, choice)).flatten();
+        let predicted = || tiling::predicted(card.multiprocessors, op, inputs, choice);
+        return fits.then(predicted).flatten().map(|predicted| predicted.us * 1e-6);
     }
     let Tile { rows, columns, splits, .. } = Tile::of(op, inputs, choice)?;
     let (x, w) = conv2d::operands(op, inputs)?;
@@ -61,7 +58,8 @@ fn seconds(card: &Choices, op: &Op, inputs: &[&Shape], choice: Choice) -> Option
     let blocks = product_rows.div_ceil(rows as usize) * product_columns.div_ceil(columns as usize) * parts;
     let rounds = blocks.div_ceil((card.multiprocessors * MMA_BLOCKS) as usize) as f64;
     let products = f64::from(rows) * f64::from(columns) * depth as f64 / parts as f64;
-    Some(rounds * f64::from(MMA_BLOCKS) * products / MMA_PER_SECOND)
+    let products = rounds * f64::from(MMA_BLOCKS) * products / (h100::MMA * h100::PRODUCTS * h100::CLOCK);
+    Some(products.max(predict::memory(op, &Extents::of_op(op, inputs)?)) + h100::LAUNCH)
 }
 
 #[cfg(test)]
@@ -85,7 +83,7 @@ mod tests {
     fn suggested(op: &Op, inputs: &[&Shape]) -> (Kernels, u32) {
         let forms = kernels::forms(op, inputs, DType::Bf16, Generation::Hopper);
         let forms: Vec<Kernels> = FORMS.into_iter().filter(|form| forms.contains(form)).collect();
-        let choice = best(&CARD, op, inputs, tiles(op, inputs, &forms)).unwrap();
+        let choice = best(&CARD, op, inputs, &forms).unwrap();
         (choice.kernels, choice.columns.unwrap())
     }
 

@@ -4,7 +4,7 @@
 use super::conv2d::{self, Cut, Extents, operands};
 use super::mma;
 use crate::device::cuda::Choice;
-use crate::device::cuda::choices::predict::predict;
+use crate::device::cuda::choices::predict::{Predicted, predict};
 use crate::device::cuda::kernels::Kernels;
 use crate::graph::{DType, Shape};
 use crate::ops::Op;
@@ -43,12 +43,12 @@ pub fn ring(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Ring> {
     })
 }
 
-/// Seconds that a choice of Hopper's forms should take; `None` of any other.
-pub fn predicted(multiprocessors: u32, op: &Op, inputs: &[&Shape], choice: Choice) -> Option<f64> {
+/// What a choice of Hopper's forms should take; `None` of any other.
+pub fn predicted(multiprocessors: u32, op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Predicted> {
     let (cut, extents) = cut(op, inputs, choice)?;
     let Cut::Wgmma(tile) = cut else { return None };
     let splits = splits(op, inputs, choice).unwrap_or(1);
-    Some(predict(multiprocessors, tile, op, &extents, splits).us * 1e-6)
+    Some(predict(multiprocessors, tile, op, &extents, splits))
 }
 
 /// The widths that are worth trying in a form; see [`conv2d::candidates`].

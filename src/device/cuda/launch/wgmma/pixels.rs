@@ -3,7 +3,7 @@
 use super::tile::WGMMA_ROWS;
 use crate::device::cuda::launch::conv2d::{Extents, TILE_ROWS};
 
-/// Lines of a patch with its halo, beyond the tile's rows: MOST_LINES of `wgmma_halo.cuh`.
+/// Lines of a patch with its halo, beyond the tile's rows: MOST_HALO_LINES of `wgmma_halo.cuh`.
 pub const MOST_HALO_LINES: u32 = 64;
 /// Taps of a filter's row and column, where patches serve them.
 pub const HALO_TAPS: u32 = 3;

@@ -1,8 +1,8 @@
 //! Hand-computed tiles, corners and patches of the layers of the paper, and of shapes that fit badly.
 
 use super::pixels::{Class, Corners, Patch};
-use super::tile::MULTIPROCESSORS;
 use super::*;
+use crate::device::cuda::choices::h100::MULTIPROCESSORS;
 use crate::device::cuda::launch::{Address, Launch, View};
 use crate::graph::Shape;
 use crate::ops::{Conv2d, Conv2dDataGrad, Conv2dWeightGrad};

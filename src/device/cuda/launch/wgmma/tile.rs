@@ -5,6 +5,7 @@ use bytemuck::NoUninit;
 use super::pixels::{HALO_TAPS, MOST_HALO_LINES, Patch};
 use super::{RESIDENT_CHANNELS, depth_channels, in_patches, span, suits};
 use crate::device::cuda::Kernels;
+use crate::device::cuda::choices::h100;
 use crate::device::cuda::launch::Launch;
 use crate::device::cuda::launch::conv2d::{Extents, TILE_ROWS};
 use crate::device::cuda::launch::tensor_map::{MapBytes, TensorMap};
@@ -24,10 +25,6 @@ const TALL_ROWS: u32 = 256;
 const PATCH_CHANNELS: u32 = 96;
 /// Blocks of a cluster: CLUSTER of `wgmma_cluster.cuh`.
 const CLUSTER: u32 = 2;
-/// Multiprocessors of an H100 or H200, for which a weight gradient's splits are counted, so that they are the same on
-/// a card that has fewer.
-pub(super) const MULTIPROCESSORS: u32 = 132;
-
 /// The three products of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Product {
@@ -210,20 +207,20 @@ impl Tile {
     }
 
     /// Parts into which a weight gradient best cuts its pixels, in the time that its rounds of blocks take and its partial
-    /// sums, by the card's limits: an idle multiprocessor costs a round's time, a part more bytes.
+    /// sums, by an H100's limits, on a card with fewer multiprocessors as well: so sums are the same there. An idle
+    /// multiprocessor costs a round's time, a part more bytes.
     pub fn splits(self, extents: &Extents, most: u32) -> u32 {
-        /// Bytes that memory moves in a cycle: 3 TB/s.
-        const BYTES_A_CYCLE: u64 = 1700;
+        const BYTES_A_CYCLE: u64 = (h100::MEMORY / h100::CLOCK) as u64;
+        const PRODUCTS: u32 = h100::PRODUCTS as u32;
         /// Cycles until the first products of a round, and from its last to its sums' stores.
         const ROUND: u64 = 4000;
         let (elements, filters) = (extents.filter_elements(), extents.w[0]);
         let tiles = self.row_tiles(elements) * filters.div_ceil(self.columns);
         let cycles = |&splits: &u32| {
-            let rounds = (splits * tiles).div_ceil(MULTIPROCESSORS / self.sharers());
+            let rounds = (splits * tiles).div_ceil(h100::MULTIPROCESSORS / self.sharers());
             let stages = extents.output_pixels().div_ceil(splits).div_ceil(self.stage_pixels());
-            // 2048 products of bf16 a cycle.
             let products =
-                u64::from(stages) * u64::from(self.rows() * self.columns * self.stage_pixels() / 2048);
+                u64::from(stages) * u64::from(self.rows() * self.columns * self.stage_pixels() / PRODUCTS);
             // Written by the product, read by the sum.
             let bytes = u64::from(splits) * u64::from(elements) * u64::from(filters) * 8;
             u64::from(rounds) * (products + ROUND) + bytes / BYTES_A_CYCLE
