@@ -13,14 +13,7 @@
 
 #include <cstdint>
 
-#if !defined(__CUDACC__)
-#ifndef __host__
-#define __host__
-#endif
-#ifndef __device__
-#define __device__
-#endif
-#endif
+#include "host.cuh"
 
 // A thread's rows of the vector that it owns.
 struct Pass {

@@ -15,14 +15,7 @@
 
 #include <cstdint>
 
-#if !defined(__CUDACC__)
-#ifndef __host__
-#define __host__
-#endif
-#ifndef __device__
-#define __device__
-#endif
-#endif
+#include "../host.cuh"
 
 namespace conv2d {
 

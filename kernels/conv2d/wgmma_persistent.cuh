@@ -72,9 +72,7 @@ template <typename Product>
 __device__ __forceinline__ void wgmma_persistent(const typename Product::Params& p) {
     using Shared = WgmmaShared<Product, CONSUMERS>;
     RIR_SHARED_DYNAMIC(Shared, shared);
-    make_ring<Product>(p, shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
-    __syncthreads();
-    ptx::wait_for_launch_before();
+    begin_alone<Product>(p, shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     wgmma_tiles<Product, 1>(p, shared, 0, [](const Product&) {});
 }
 

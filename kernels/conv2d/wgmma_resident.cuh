@@ -68,9 +68,7 @@ __device__ __forceinline__ void wgmma_resident(const typename Product::Params& p
             ptx::barrier_init(come, 1);
         }
     }
-    make_ring<Product>(p, shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
-    __syncthreads();
-    ptx::wait_for_launch_before();
+    begin_alone<Product>(p, shared, Product::Tile::GROUPS * (GROUP_THREADS / WARP));
     wgmma_tiles<Product, 1>(p, shared, 0, [](const Product&) {});
 }
 

@@ -15,6 +15,18 @@ namespace conv2d {
 // Pixels of a stage.
 constexpr uint32_t WEIGHT_GRAD_DEPTH = 64;
 
+// The first of a step's pixels.
+struct PixelDepth {
+    uint32_t m;
+    Pixel pixel;
+
+    __device__ __forceinline__ PixelDepth(uint32_t m, const Extents& e) : m(m), pixel(unpack_pixel(m, e.p, e.q)) {}
+    __device__ __forceinline__ void advance(uint32_t pixels, const Extents& e) {
+        m += pixels;
+        advance_pixel(pixel, pixels, e.p, e.q);
+    }
+};
+
 template <uint32_t COLUMNS, uint32_t SPAN, uint32_t GROUPS, uint32_t BLOCKS, uint32_t SHARERS = 1>
 struct WgmmaWeightGrad {
     using Params = WgmmaWeightGradParams;
@@ -64,14 +76,8 @@ struct WgmmaWeightGrad {
     }
     __device__ __forceinline__ static constexpr uint32_t stage_bytes() { return sizeof(typename Tile::Stage); }
     __device__ __forceinline__ RowsOfGroup<Tile> rows_of(uint32_t group) const { return {group}; }
-    // The first of a step's pixels.
-    struct Depth {
-        uint32_t m;
-        Pixel pixel;
-    };
-    __device__ __forceinline__ Depth depth(const Work& work) const {
-        return {work.first_pixel, unpack_pixel(work.first_pixel, p.conv.e.p, p.conv.e.q)};
-    }
+    using Depth = PixelDepth;
+    __device__ __forceinline__ Depth depth(const Work& work) const { return {work.first_pixel, p.conv.e}; }
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
                                          uint32_t sharer = 0) const {
         const Extents& e = p.conv.e;
@@ -93,8 +99,7 @@ struct WgmmaWeightGrad {
             ptx::load_box(stage.columns + box * Columns::BOX_BYTES + sharer * LINES * Columns::LINE_BYTES, p.dz, full,
                           int32_t(work.first_column + box * ACROSS), int32_t(at.m + sharer * LINES), SHARED_BY);
         }
-        at.m += WEIGHT_GRAD_DEPTH;
-        advance_pixel(at.pixel, WEIGHT_GRAD_DEPTH, e.p, e.q);
+        at.advance(WEIGHT_GRAD_DEPTH, e);
     }
     // Eight lanes hold eight neighbours of a filter: a whole sector.
     __device__ __forceinline__ void finish(const Work& work, uint32_t group, const typename Tile::Sums& sums,

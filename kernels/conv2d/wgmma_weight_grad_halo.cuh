@@ -120,13 +120,8 @@ struct HaloWeightGrad {
     __device__ __forceinline__ uint32_t stage_bytes() const {
         return PATCH_SPANS * patch.lines() * HALO_SPAN * BF16_BYTES + Columns::BYTES;
     }
-    struct Depth {
-        uint32_t m;
-        Pixel pixel;
-    };
-    __device__ __forceinline__ Depth depth(const Work& work) const {
-        return {work.first_pixel, unpack_pixel(work.first_pixel, p.conv.e.p, p.conv.e.q)};
-    }
+    using Depth = PixelDepth;
+    __device__ __forceinline__ Depth depth(const Work& work) const { return {work.first_pixel, p.conv.e}; }
     __device__ __forceinline__ void load(typename Tile::Stage& stage, ptx::Barrier& full, const Work& work, Depth& at,
                                          uint32_t = 0) const {
         // The tap in the middle reads the pixel itself.
@@ -140,8 +135,7 @@ struct HaloWeightGrad {
             ptx::load_box(stage.columns + box * Columns::BOX_BYTES, p.dz, full,
                           int32_t(work.first_column + box * ACROSS), int32_t(at.m), 0);
         }
-        at.m += PATCH_PIXELS;
-        advance_pixel(at.pixel, PATCH_PIXELS, p.conv.e.p, p.conv.e.q);
+        at.advance(PATCH_PIXELS, p.conv.e);
     }
     // By a warp group, whose blocks are PIECES'.
     template <typename Pieces>
@@ -186,9 +180,7 @@ __device__ __forceinline__ void wgmma_weight_grad_halo(const typename Product::P
     using Shared = WgmmaShared<Product, CONSUMERS>;
     static_assert(sizeof(Shared) <= HOPPER_SHARED);
     RIR_SHARED_DYNAMIC(Shared, shared);
-    make_ring<Product>(p, shared, CONSUMERS * (GROUP_THREADS / WARP));
-    __syncthreads();
-    ptx::wait_for_launch_before();
+    begin_alone<Product>(p, shared, CONSUMERS * (GROUP_THREADS / WARP));
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();
         if (threadIdx.x < WARP && ptx::elect()) {

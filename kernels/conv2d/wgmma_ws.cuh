@@ -15,7 +15,7 @@ constexpr int CONSUMER_REGISTERS = 232;
 static_assert(PRODUCER_REGISTERS + int(CONSUMERS) * CONSUMER_REGISTERS <= 3 * 168);
 
 // Makes the ring's barriers, for `users` warps of each stage, and asks for the tensor maps. The block's barrier, or the
-// cluster's, follows, and then the wait for the launch before: all of it up to there lies behind that one's end.
+// cluster's, follows, and then the wait for the launch before, behind whose end all of it lies up to there.
 template <typename Product, typename Shared>
 __device__ __forceinline__ void make_ring(const typename Product::Params& p, Shared& shared, uint32_t users) {
     if (threadIdx.x == 0) {
@@ -26,6 +26,13 @@ __device__ __forceinline__ void make_ring(const typename Product::Params& p, Sha
         ptx::fence_barrier_init();
         Product(p).prefetch();
     }
+}
+// The same by a block without a cluster, up to where it may touch memory.
+template <typename Product, typename Shared>
+__device__ __forceinline__ void begin_alone(const typename Product::Params& p, Shared& shared, uint32_t users) {
+    make_ring<Product>(p, shared, users);
+    __syncthreads();
+    ptx::wait_for_launch_before();
 }
 
 // By one thread: copies a tile's steps, from `place` on. `first`: it is the block's first tile.
@@ -95,9 +102,7 @@ __device__ __forceinline__ void wgmma_ws(const typename Product::Params& p) {
     RIR_SHARED_DYNAMIC(Shared, shared);
     const Product product(p);
     const auto work = product.work(blockIdx.x);
-    make_ring<Product>(p, shared, CONSUMERS * (GROUP_THREADS / WARP));
-    __syncthreads();
-    ptx::wait_for_launch_before();
+    begin_alone<Product>(p, shared, CONSUMERS * (GROUP_THREADS / WARP));
     RingPlace<Shared::STAGES> place;
     if (threadIdx.x < GROUP_THREADS) {
         ptx::registers_decrease<PRODUCER_REGISTERS>();

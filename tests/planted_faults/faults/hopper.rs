@@ -61,7 +61,7 @@ fn alone() -> Vec<Fault> {
     ]
 }
 
-/// Every form waits by itself, once it has made its barriers.
+/// The forms wait by themselves, once they have made their barriers.
 fn unordered(file: &'static str, run: Run) -> Fault {
     fault("a launch does not wait for the one before", file, run)
         .find("    ptx::wait_for_launch_before();\n")
@@ -73,6 +73,8 @@ fn roles() -> Vec<Fault> {
     const FILE: &str = "conv2d/wgmma_ws.cuh";
     vec![
         unordered(FILE, WS),
+        unordered(FILE, TURNS),
+        unordered(FILE, RESIDENT),
         fault("a stage is filled before it is empty", FILE, WS)
             .find("        ptx::barrier_wait(shared.empty[place.slot], place.parity ^ 1);\n")
             .put(""),
@@ -108,7 +110,6 @@ fn roles() -> Vec<Fault> {
 fn turns() -> Vec<Fault> {
     const FILE: &str = "conv2d/wgmma_persistent.cuh";
     vec![
-        unordered(FILE, TURNS),
         fault("no warp group waits for its turn", FILE, TURNS)
             .find("ptx::named_barrier_sync(TURN_BARRIER + team, CONSUMERS * GROUP_THREADS);")
             .put(""),
@@ -191,7 +192,6 @@ fn resident() -> Vec<Fault> {
         &["conv2d_data_grad_wgmma_resident_96_bf16"],
     );
     vec![
-        unordered(FILE, RESIDENT),
         fault("filters that stay are not waited for", FILE, RESIDENT)
             .find("            ptx::barrier_wait(come[step], 0);\n")
             .put(""),

@@ -162,7 +162,7 @@ fn weight_grad() -> Vec<Fault> {
             .find("first_pixel = split * p.conv.pixels_per_split;")
             .put("first_pixel = split * (p.conv.pixels_per_split + WEIGHT_GRAD_DEPTH);"),
         fault("every stage has the first one's pixels", FILE, WEIGHTS)
-            .find("        advance_pixel(at.pixel, WEIGHT_GRAD_DEPTH, e.p, e.q);\n")
+            .find("        advance_pixel(pixel, pixels, e.p, e.q);\n")
             .put(""),
         fault("a tile's rows are of one tap", FILE, TAPS)
             .find("            tap.advance(SPAN, e.c, e.s);\n")
@@ -208,9 +208,13 @@ fn weight_grad_halo() -> Vec<Fault> {
         fault("the piece without a pair is stored twice", FILE, WHOLE)
             .find(" && !(twice && row >= HALO_SPAN)")
             .put(""),
-        halo("a weight gradient in patches does not wait for the launch before")
-            .find("    ptx::wait_for_launch_before();\n")
-            .put(""),
+        fault(
+            "a weight gradient in patches does not wait for the launch before",
+            "conv2d/wgmma_ws.cuh",
+            WEIGHTS_HALO,
+        )
+        .find("    ptx::wait_for_launch_before();\n")
+        .put(""),
         halo("a split loses its last patch")
             .find("ceil_div(count, PATCH_PIXELS)")
             .put("count / PATCH_PIXELS"),

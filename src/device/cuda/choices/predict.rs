@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::h100;
 use crate::device::cuda::Kernels;
-use crate::device::cuda::launch::conv2d::Extents;
+use crate::device::cuda::launch::conv2d::{Extents, convolution};
 use crate::device::cuda::launch::wgmma::Tile;
 use crate::ops::{Addend, Op};
 
@@ -46,16 +46,24 @@ pub struct Predicted {
     pub shared_bytes_per_flop: f64,
 }
 
-/// The product of a convolution: its rows, columns and depth, by residue class where it has some.
-struct Product {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    batches: u32,
+/// The product of a convolution, by residue class where it has some.
+pub struct Product {
+    /// Pixels; of a weight gradient elements of a filter.
+    pub rows: u32,
+    /// Filters; of a data gradient channels.
+    pub columns: u32,
+    /// What a sum is over.
+    pub depth: u32,
+    /// Classes, or filters that have a launch each.
+    pub batches: u32,
 }
 
 impl Product {
-    fn of(op: &Op, extents: &Extents) -> Self {
+    /// That of an operation.
+    ///
+    /// # Panics
+    /// If it is no convolution.
+    pub fn of(op: &Op, extents: &Extents) -> Self {
         let [n, h, w, c] = extents.x;
         let [k, r, s] = extents.w;
         let (filter, stride) = (extents.filter_elements(), extents.stride);
@@ -82,13 +90,7 @@ impl Product {
 
 /// The layer's convolution, and a projection's beside it.
 fn branches(op: &Op) -> u32 {
-    let conv = match op {
-        Op::Conv2d(conv) => conv,
-        Op::Conv2dDataGrad(op) => &op.conv,
-        Op::Conv2dWeightGrad(op) => &op.conv,
-        _ => unreachable!("{} is no convolution", op.operation().name()),
-    };
-    conv.branches() as u32
+    convolution(op).branches() as u32
 }
 
 /// Seconds that memory needs for a convolution: for x, z and w, each once, and for what else is read on the way out: of
@@ -118,10 +120,12 @@ pub fn predict(multiprocessors: u32, tile: Tile, op: &Op, extents: &Extents, spl
     // What wgmma makes of them, by 64 rows.
     let multiplied = (rows / 64.0).ceil() * 64.0;
     let [row_bytes, column_bytes] = [rows, columns].map(|width| width * STEP * BF16);
-    // How much of its rows and columns a tile copies for a step of the depth, and asks of L2.
-    let copied = row_bytes * tile.rows_copied(extents) + column_bytes * tile.columns_copied();
-    let asked = row_bytes * tile.rows_copied(extents)
-        + column_bytes * tile.columns_copied() / f64::from(tile.sharers());
+    // How much of its rows and columns a tile copies for a step of the depth, and asks of L2; and what stays with its
+    // block, and comes before the first tile.
+    let rows_copied = row_bytes * tile.rows_copied(extents);
+    let (columns_copied, stay) = if tile.columns_stay() { (0.0, column_bytes) } else { (column_bytes, 0.0) };
+    let copied = rows_copied + columns_copied;
+    let asked = rows_copied + columns_copied / f64::from(tile.sharers());
     let read = multiplied / 64.0 * (64.0 + columns) * STEP * BF16;
     let tensor = multiplied * columns * STEP / PRODUCTS / BUSY;
     let (shared, l2) = ((copied + read) / SHARED, asked / L2);
@@ -148,9 +152,7 @@ pub fn predict(multiprocessors: u32, tile: Tile, op: &Op, extents: &Extents, spl
     let sums =
         if splits > 1 { 8.0 * f64::from(splits * product.rows) * f64::from(product.columns) } else { 0.0 };
     let memory = memory(op, extents) + sums / MEMORY;
-    // Filters that stay come with a block's first tile.
-    let stay = if tile.columns_copied() == 0.0 { column_bytes * steps } else { 0.0 };
-    let first = if stay > 0.0 { ((stay + asked * steps) / L2 - main).max(0.0) } else { 0.0 };
+    let first = if stay > 0.0 { (steps * (stay + asked) / L2 - main).max(0.0) } else { 0.0 };
     let blocks = (rounds * one + first) / CLOCK;
     let (seconds, by) = if memory > blocks { (memory, By::Memory) } else { (blocks + sums / MEMORY, by) };
     let seconds = seconds + LAUNCH;

@@ -1,10 +1,11 @@
 //! What is chosen where nothing was measured: what should take the least time by arithmetic, of the forms that are known
 //! to be fast. Of Hopper's forms that is [`super::predict`]'s.
 
+use super::predict::{Product, memory};
 use super::tile::Tile;
-use super::{Choice, Choices, Kernels, h100, predict};
+use super::{Choice, Choices, Kernels, h100};
 use crate::device::cuda::kernels;
-use crate::device::cuda::launch::conv2d::{self, Extents};
+use crate::device::cuda::launch::conv2d::Extents;
 use crate::device::cuda::launch::tiling;
 use crate::graph::Shape;
 use crate::ops::Op;
@@ -45,21 +46,14 @@ fn seconds(card: &Choices, op: &Op, inputs: &[&Shape], choice: Choice) -> Option
         return fits.then(predicted).flatten().map(|predicted| predicted.us * 1e-6);
     }
     let Tile { rows, columns, splits, .. } = Tile::of(op, inputs, choice)?;
-    let (x, w) = conv2d::operands(op, inputs)?;
-    let ([.., channels], [filters, ..]) = (x.dims4()?, w.dims4()?);
-    let taps = w.elements() / filters;
-    let (product_rows, product_columns, depth) = match op {
-        Op::Conv2dDataGrad(_) => (x.rows(), channels, taps / channels * filters),
-        Op::Conv2dWeightGrad(_) => (taps, filters, inputs[1].rows()),
-        Op::Conv2d(conv) => (x.rows() / conv.stride.pow(2), filters, taps),
-        _ => return None,
-    };
-    let parts = splits.unwrap_or(1) as usize;
-    let blocks = product_rows.div_ceil(rows as usize) * product_columns.div_ceil(columns as usize) * parts;
-    let rounds = blocks.div_ceil((card.multiprocessors * MMA_BLOCKS) as usize) as f64;
-    let products = f64::from(rows) * f64::from(columns) * depth as f64 / parts as f64;
-    let products = rounds * f64::from(MMA_BLOCKS) * products / (h100::MMA * h100::PRODUCTS * h100::CLOCK);
-    Some(products.max(predict::memory(op, &Extents::of_op(op, inputs)?)) + h100::LAUNCH)
+    let extents = Extents::of_op(op, inputs)?;
+    let (product, splits) = (Product::of(op, &extents), splits.unwrap_or(1));
+    let tiles = product.rows.div_ceil(rows) * product.columns.div_ceil(columns) * product.batches * splits;
+    let rounds = tiles.div_ceil(card.multiprocessors * MMA_BLOCKS);
+    let of_tile = [rows, columns, product.depth].map(f64::from).iter().product::<f64>() / f64::from(splits);
+    let rate = h100::MMA * h100::PRODUCTS * h100::CLOCK;
+    let products = f64::from(rounds * MMA_BLOCKS) * of_tile / rate;
+    Some(products.max(memory(op, &extents)) + h100::LAUNCH)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Choice;
-use crate::device::cuda::launch::tiling::{self, Ring};
+use crate::device::cuda::launch::tiling;
 use crate::graph::Shape;
 use crate::ops::Op;
 use crate::text::counted;
@@ -32,10 +32,7 @@ pub struct Tile {
 impl Tile {
     /// The tile of a choice for an operation on inputs of these shapes; `None` where it has none.
     pub fn of(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Self> {
-        let columns = tiling::width(op, inputs, choice)?;
-        let Ring { rows, depth, stages, cluster, halo } = tiling::ring(op, inputs, choice)?;
-        let splits = tiling::splits(op, inputs, choice);
-        Some(Self { rows, columns, depth, stages, cluster, halo, splits })
+        tiling::tile(op, inputs, choice)
     }
 }
 

@@ -5,6 +5,7 @@ use super::conv2d::{self, Cut, Extents, operands};
 use super::mma;
 use crate::device::cuda::Choice;
 use crate::device::cuda::choices::predict::{Predicted, predict};
+use crate::device::cuda::choices::tile::Tile;
 use crate::device::cuda::kernels::Kernels;
 use crate::graph::{DType, Shape};
 use crate::ops::Op;
@@ -14,31 +15,19 @@ pub fn width(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<u32> {
     cut(op, inputs, choice)?.0.columns()
 }
 
-/// What else follows from a choice that cuts a product into tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ring {
-    /// Rows of a block.
-    pub rows: u32,
-    /// Depth of a stage.
-    pub depth: u32,
-    /// Stages in shared memory.
-    pub stages: u32,
-    /// Blocks that share the columns that they copy.
-    pub cluster: u32,
-    /// Whether three taps share the pixels of a stage: a patch of images with its halo.
-    pub halo: bool,
-}
-
-/// The ring of a choice; `None` where [`width`] has none.
-pub fn ring(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Ring> {
-    let plain = |depth, stages| Ring { rows: conv2d::TILE_ROWS, depth, stages, cluster: 1, halo: false };
-    Some(match cut(op, inputs, choice)?.0 {
+/// The tile of a choice; `None` where [`width`] has none.
+pub fn tile(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Tile> {
+    let (cut, extents) = cut(op, inputs, choice)?;
+    let splits = splits_of(cut, op, &extents, choice);
+    let (rows, columns, cluster, halo) = (conv2d::TILE_ROWS, cut.columns()?, 1, false);
+    let plain = |depth, stages| Tile { rows, columns, depth, stages, cluster, halo, splits };
+    Some(match cut {
         Cut::Elements => return None,
         Cut::Tiled(_) => plain(conv2d::TILED_DEPTH, 2),
         Cut::Mma { .. } => plain(mma::DEPTH, mma::STAGES),
         Cut::Wgmma(tile) => {
             let (depth, stages) = tile.ring();
-            Ring { rows: tile.rows(), depth, stages, cluster: tile.sharers(), halo: tile.is_halo() }
+            Tile { rows: tile.rows(), cluster: tile.sharers(), halo: tile.is_halo(), ..plain(depth, stages) }
         }
     })
 }
@@ -47,7 +36,7 @@ pub fn ring(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Ring> {
 pub fn predicted(multiprocessors: u32, op: &Op, inputs: &[&Shape], choice: Choice) -> Option<Predicted> {
     let (cut, extents) = cut(op, inputs, choice)?;
     let Cut::Wgmma(tile) = cut else { return None };
-    let splits = splits(op, inputs, choice).unwrap_or(1);
+    let splits = splits_of(cut, op, &extents, choice).unwrap_or(1);
     Some(predict(multiprocessors, tile, op, &extents, splits))
 }
 
@@ -59,8 +48,12 @@ pub fn widths(op: &Op, inputs: &[&Shape], form: Kernels) -> Vec<u32> {
 /// The parts into which a choice cuts the pixels; `None` where it is no weight gradient in tiles.
 pub fn splits(op: &Op, inputs: &[&Shape], choice: Choice) -> Option<u32> {
     let (cut, extents) = cut(op, inputs, choice)?;
+    splits_of(cut, op, &extents, choice)
+}
+
+fn splits_of(cut: Cut, op: &Op, extents: &Extents, choice: Choice) -> Option<u32> {
     let in_tiles = matches!(op, Op::Conv2dWeightGrad(_)) && cut.columns().is_some();
-    in_tiles.then(|| cut.splits(&extents, choice.splits).count)
+    in_tiles.then(|| cut.splits(extents, choice.splits).count)
 }
 
 /// The numbers of parts that are worth trying with a width; see [`conv2d::split_candidates`].

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::device::cuda::launch::{Site, extent, mma};
 use crate::graph::{Graph, Node, Shape};
-use crate::ops::Op;
+use crate::ops::{Conv2d, Op};
 
 /// The extents of a convolution, the same for all three products: `Extents` of `params.cuh`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -27,12 +27,7 @@ pub struct Extents {
 impl Extents {
     /// Of one of the three products.
     pub fn new(op: &Op, x: &Shape, w: &Shape) -> Self {
-        let conv = match op {
-            Op::Conv2d(conv) => conv,
-            Op::Conv2dDataGrad(op) => &op.conv,
-            Op::Conv2dWeightGrad(op) => &op.conv,
-            _ => unreachable!("{} is no convolution", op.operation().name()),
-        };
+        let conv = convolution(op);
         let four = |shape: &Shape| shape.dims4().expect("shape rules have checked it").map(extent);
         let ([n, h, width, _], [k, r, s, _]) = (four(x), four(w));
         let [stride, pad] = [conv.stride, conv.pad].map(extent);
@@ -94,6 +89,19 @@ impl Extents {
     /// Columns of the product.
     pub fn columns(&self, op: &Op) -> u32 {
         if let Op::Conv2dDataGrad(_) = op { self.x[3] } else { self.w[0] }
+    }
+}
+
+/// The convolution of which an operation is one of the three products.
+///
+/// # Panics
+/// If it is none.
+pub fn convolution(op: &Op) -> &Conv2d {
+    match op {
+        Op::Conv2d(conv) => conv,
+        Op::Conv2dDataGrad(op) => &op.conv,
+        Op::Conv2dWeightGrad(op) => &op.conv,
+        _ => unreachable!("{} is no convolution", op.operation().name()),
     }
 }
 

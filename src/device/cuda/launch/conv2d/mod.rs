@@ -6,7 +6,7 @@ mod extents;
 use bytemuck::{Pod, Zeroable};
 pub use cut::{Cut, LEAST_SPLIT_PIXELS, candidates, fewest_read, most_splits_of, split_candidates};
 use cut::{cuts, most_splits};
-pub use extents::{Extents, operands};
+pub use extents::{Extents, convolution, operands};
 
 use super::batch_stats::{self, Matrix};
 use super::pass::Chunks;

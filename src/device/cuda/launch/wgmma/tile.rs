@@ -25,6 +25,7 @@ const TALL_ROWS: u32 = 256;
 const PATCH_CHANNELS: u32 = 96;
 /// Blocks of a cluster: CLUSTER of `wgmma_cluster.cuh`.
 const CLUSTER: u32 = 2;
+
 /// The three products of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Product {
@@ -71,6 +72,10 @@ impl Tile {
     fn is_weight_grad(self) -> bool {
         self.product == Product::WeightGrad
     }
+    /// `wgmma_weight_grad_halo.cuh`: a block makes the taps of a filter's column.
+    fn is_weight_grad_in_patches(self) -> bool {
+        self.is_weight_grad() && self.patch.is_some()
+    }
     /// What the kernel's name says of the tile.
     pub fn suffix(self) -> String {
         let halo = self.form == Kernels::WgmmaStore && self.patch.is_some();
@@ -79,16 +84,17 @@ impl Tile {
     }
     /// Rows.
     pub fn rows(self) -> u32 {
-        match self.is_weight_grad() {
-            true if self.patch.is_some() => HALO_TAPS * PATCH_CHANNELS,
-            true if self.form >= Kernels::WgmmaPersistent && self.columns == 192 => TALL_ROWS,
+        let tall = self.is_weight_grad() && self.form >= Kernels::WgmmaPersistent && self.columns == 192;
+        match self.patch {
+            Some(_) if self.is_weight_grad() => HALO_TAPS * PATCH_CHANNELS,
+            _ if tall => TALL_ROWS,
             _ => TILE_ROWS,
         }
     }
     /// Blocks that share their columns, one tile below the other.
     pub fn sharers(self) -> u32 {
         match self.form {
-            Kernels::WgmmaHalo if self.is_weight_grad() => 1,
+            _ if self.is_weight_grad_in_patches() => 1,
             Kernels::WgmmaCluster | Kernels::WgmmaHalo | Kernels::WgmmaStore => CLUSTER,
             _ => 1,
         }
@@ -96,7 +102,7 @@ impl Tile {
     /// Warp groups that share a tile. Of a narrow one a group holds all rows, so that two can take tiles in turns.
     pub fn groups(self) -> u32 {
         let in_turns = self.form >= Kernels::WgmmaPersistent && self.columns <= 96;
-        if in_turns && !(self.is_weight_grad() && self.patch.is_some()) { 1 } else { 2 }
+        if in_turns && !self.is_weight_grad_in_patches() { 1 } else { 2 }
     }
     /// Rows of a partial result: those of a warp group.
     pub fn part_rows(self) -> u32 {
@@ -104,7 +110,7 @@ impl Tile {
     }
     /// Tiles of so many rows, those counted that are there only to make a cluster full.
     pub fn row_tiles(self, rows: u32) -> u32 {
-        match self.is_weight_grad() && self.patch.is_some() {
+        match self.is_weight_grad_in_patches() {
             true => HALO_TAPS * (rows / (HALO_TAPS * HALO_TAPS)).div_ceil(PATCH_CHANNELS),
             false => rows.div_ceil(self.rows() * self.sharers()),
         }
@@ -119,9 +125,9 @@ impl Tile {
         let lines = |patch: Patch| f64::from(patch.lines(extents.x[2])) / f64::from(HALO_TAPS * TILE_ROWS);
         self.patch.map_or(1.0, lines)
     }
-    /// The same of columns: those that stay are copied once for all tiles.
-    pub fn columns_copied(self) -> f64 {
-        if self.form == Kernels::WgmmaResident { 0.0 } else { 1.0 }
+    /// Whether its columns stay in shared memory: they are copied once for all tiles of a block.
+    pub fn columns_stay(self) -> bool {
+        self.form == Kernels::WgmmaResident
     }
     /// The depth of a stage.
     pub fn stage_depth(self) -> u32 {
@@ -146,7 +152,6 @@ impl Tile {
         const MOST_STAGES: u32 = 8;
         const OUTS: u32 = 2;
         let depth = self.stage_depth();
-        let stays = self.form == Kernels::WgmmaResident;
         let row_bytes = match self.patch {
             Some(_) => {
                 (TILE_ROWS + MOST_HALO_LINES) * 2 * self.span * if self.is_weight_grad() { 3 } else { 1 }
@@ -167,10 +172,10 @@ impl Tile {
             // quantities of four warps.
             _ => {
                 let beside = if self.product == Product::DataGrad { 3 * 4 * 4 * 32 } else { sums };
-                part * if stays { 1 } else { 2 } + beside
+                part * if self.columns_stay() { 1 } else { 2 } + beside
             }
         };
-        let (steps, stage_bytes) = match stays {
+        let (steps, stage_bytes) = match self.columns_stay() {
             true => (RESIDENT_CHANNELS / 32 * HALO_TAPS, row_bytes),
             false => (0, row_bytes + column_bytes),
         };
