@@ -1,9 +1,11 @@
 // What changes the State: stochastic gradient descent over every parameter, and the running statistics.
 //
 //     g' = g + decay * (w - center);  v = momentum * v + g';  w = w - rate * v   (nesterov: rate * (g' + momentum * v))
+//     lookahead: slow = slow + share * (w - slow);  w = slow, in steps whose share is above 0
 //     running = 0.9 running + 0.1 batch, the variance made unbiased
 //
-// Parameters, velocities and gradients are three regions of one layout; a table tells each parameter's place and decay.
+// Parameters, velocities, gradients and slow weights are regions of one layout; a table tells each parameter's place,
+// decay and factor of the rate.
 // The identity E is no parameter: it cannot decay.
 // Tiles: none; block row y takes parameter y, or batch norm y; a thread takes eight neighbouring elements of a
 // parameter at a time, by each_vector. Shared memory: none. Invariants: nothing is written once the step is halted; no
@@ -19,6 +21,8 @@ struct SgdTensor {
     uint64_t elements;
     float decay;   // coefficient of the L2 gradient
     float center;  // what it pulls toward
+    float rate;    // factor of the learning rate
+    uint32_t padding;
 };
 
 struct SgdParams {
@@ -28,8 +32,11 @@ struct SgdParams {
     float* parameters;         // the region
     float* momentum;           // the region
     const float* gradients;    // the region
+    float* slow;               // the region
     float keep;                // share of the velocity that is kept
     uint32_t nesterov;
+    uint32_t lookahead;
+    uint32_t padding;
 };
 
 __device__ void sgd(const SgdParams& p) {
@@ -37,7 +44,8 @@ __device__ void sgd(const SgdParams& p) {
         return;
     }
     const SgdTensor tensor = p.tensors[blockIdx.y];
-    const float rate = p.step->learning_rate;
+    const float rate = p.step->learning_rate * tensor.rate;
+    const float share = p.lookahead ? p.step->lookahead : 0.0f;
     each_vector(tensor.elements, [&](auto width, uint64_t i) {
         const uint64_t at = tensor.first + i;
         auto w = load_vector<width.value>(p.parameters + at), v = load_vector<width.value>(p.momentum + at);
@@ -47,6 +55,15 @@ __device__ void sgd(const SgdParams& p) {
             const float g = gradient.at[k] + tensor.decay * (w.at[k] - tensor.center);
             v.at[k] = p.keep * v.at[k] + g;
             w.at[k] -= rate * (p.nesterov ? g + p.keep * v.at[k] : v.at[k]);
+        }
+        if (share > 0.0f) {
+            auto slow = load_vector<width.value>(p.slow + at);
+#pragma unroll
+            for (uint32_t k = 0; k < width.value; ++k) {
+                slow.at[k] += share * (w.at[k] - slow.at[k]);
+            }
+            store_vector(p.slow + at, slow);
+            w = slow;
         }
         store_vector(p.momentum + at, v);
         store_vector(p.parameters + at, w);

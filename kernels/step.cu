@@ -1,7 +1,8 @@
 // What goes around a training step: its batch is drawn from the data set on the card, and its outcome is reported.
 //
-//     image[y, x] of sample i: crop by (dy, dx) out of the zero-padded or mirrored normalised image, then flip
-//     (dy, dx, flip) = one block of Philox4x32-10, counter (0, i, epoch, purpose), key seed
+//     image[y, x] of sample i: crop by (dy, dx) out of the zero-padded or mirrored normalised image, flip, cut a square
+//     (dy, dx, flip, square) = one block of Philox4x32-10, counter (0, i, epoch, purpose), key seed
+//     alternating flip = the flip of epoch 0, and the other one in every second epoch
 //     normalised = (byte / 255 - mean) * inverse deviation
 //
 // The same numbers, bit for bit, as `write_sample` and `Augment::draw` on the host: integers, and f32 operations that
@@ -50,6 +51,12 @@ __device__ __forceinline__ int32_t source(int32_t at, int32_t shift, int32_t siz
     return from >= 0 && from <= last ? from : OUTSIDE;
 }
 
+// Whether a square of `side` pixels, its middle at a 2^-16th of `size`, covers a row or column.
+__device__ __forceinline__ bool covers(uint32_t side, uint32_t middle, uint32_t size, uint32_t at) {
+    const int32_t first = int32_t((middle * size) >> 16) - int32_t(side / 2);
+    return int32_t(at) >= first && int32_t(at) < first + int32_t(side);
+}
+
 struct BatchParams {
     const StepInputs* step;
     const uint32_t* samples;  // [N] indices into the set
@@ -64,10 +71,12 @@ struct BatchParams {
     uint32_t width;           // W
     uint32_t channels;        // C
     uint32_t mean_is_per_pixel;
-    uint32_t pad;      // crop offsets are -pad to pad
-    uint32_t flip;     // whether one image in two is mirrored
-    uint32_t reflect;  // whether the border mirrors the image
-    uint32_t purpose;  // the stream of random numbers
+    uint32_t pad;        // crop offsets are -pad to pad
+    uint32_t flip;       // whether one image in two is mirrored
+    uint32_t alternate;  // whether those are the others in every second epoch
+    uint32_t reflect;    // whether the border mirrors the image
+    uint32_t cutout;     // pixels of the side of the square that is cut; 0: none
+    uint32_t purpose;    // the stream of random numbers
     uint32_t padding;
 };
 
@@ -80,12 +89,19 @@ __device__ void draw_batch(const BatchParams& p) {
         const Words words = philox({{0, sample, p.step->epoch, p.purpose}}, p.step->seed);
         const int32_t dy = int32_t(words.word[0] % offsets) - int32_t(p.pad);
         const int32_t dx = int32_t(words.word[1] % offsets) - int32_t(p.pad);
-        const bool mirrored = p.flip && (words.word[2] & 1);
+        uint32_t coin = words.word[2];
+        if (p.alternate) {
+            coin = philox({{0, sample, 0, p.purpose}}, p.step->seed).word[2] ^ p.step->epoch;
+        }
+        const bool mirrored = p.flip && (coin & 1);
+        const uint32_t place = words.word[3];
+        const bool cut = p.cutout && covers(p.cutout, place & 0xFFFF, p.height, at.row) &&
+                         covers(p.cutout, place >> 16, p.width, at.column);
         const int32_t column = mirrored ? int32_t(p.width - 1 - at.column) : int32_t(at.column);
         const int32_t y = source(int32_t(at.row), dy, int32_t(p.height), p.reflect);
         const int32_t x = source(column, dx, int32_t(p.width), p.reflect);
         float value = 0.0f;
-        if (y != OUTSIDE && x != OUTSIDE) {
+        if (!cut && y != OUTSIDE && x != OUTSIDE) {
             const uint64_t pixel = (uint64_t(y) * p.width + uint32_t(x)) * p.channels + at.channel;
             const float mean = p.mean[p.mean_is_per_pixel ? pixel : at.channel];
             value = (float(p.pixels[sample * image + pixel]) / 255.0f - mean) * p.inverse[at.channel];

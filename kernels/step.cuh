@@ -9,10 +9,10 @@ struct StepInputs {
     uint64_t step;  // counted from 0 over the whole run
     uint64_t seed;  // of the augmentation
     float learning_rate;
+    float lookahead;  // how far slow weights go toward the fast ones; 0: not in this step
     uint32_t epoch;
     // What the host reads of a step's outcome lies in a ring; this is the step's place in it.
     uint32_t slot;
-    uint32_t padding;
 };
 
 // The card's own: set once a loss is not sane, and from then on the State stays as it was.

@@ -64,7 +64,7 @@
 //! let loss = graph.softmax_cross_entropy(logits, labels, 0.0)?;
 //!
 //! let mut graph = differentiate(graph, loss)?;
-//! graph.sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0, decay_scale: false })?;
+//! graph.sgd(Sgd { momentum: 0.9, ..Sgd::PLAIN })?;
 //! let graph = fuse(lower(&graph, Precision::F32)?, Fusions::ALL)?;
 //!
 //! let mut device = CpuDevice::new(&graph.state, Precision::F32)?;
@@ -81,7 +81,7 @@
 //! for _ in 0..20 {
 //!     device.write_batch(step, &pixels, &classes)?;
 //!     for segment in Segment::ALL {
-//!         device.run(step, segment, &StepInputs { learning_rate: 0.05 })?;
+//!         device.run(step, segment, &StepInputs::rate(0.05))?;
 //!     }
 //!     let loss = device.plan(step).graph.result("loss").expect("softmax_cross_entropy keeps it");
 //!     losses.push(device.read(step, loss)?[0]);

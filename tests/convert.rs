@@ -42,6 +42,7 @@ fn checkpoint(model: &Description, unit: f32) -> Checkpoint {
         normaliser: Normaliser { mean: vec![0.1, 0.2, 0.3], inv_std: vec![4.0, 5.0, 6.0] },
         tensors,
         momentum: Vec::new(),
+        slow: Vec::new(),
     }
 }
 

@@ -144,7 +144,7 @@ impl Golden {
 
     fn sgd(&self) -> Sgd {
         let Case { momentum, weight_decay, .. } = self.case;
-        Sgd { momentum, nesterov: false, weight_decay, decay_scale: true }
+        Sgd { momentum, weight_decay, ..Sgd::PAPER }
     }
 }
 

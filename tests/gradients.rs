@@ -258,7 +258,7 @@ fn whole_networks_against_finite_differences() {
 #[test]
 fn one_step_of_rate_one_is_the_gradient_of_the_regularised_loss() {
     let weight_decay = 0.02; // large, so that its part of the gradient is large
-    let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay, decay_scale: true };
+    let sgd = Sgd { weight_decay, ..Sgd::PAPER };
     for family in FAMILIES {
         let description = network(family, &[4, 6]);
         let options = Options::new(Purpose::Train, 4, [6, 6, 2], 3);
@@ -299,7 +299,7 @@ fn one_step_of_rate_one_is_the_gradient_of_the_regularised_loss() {
 /// The paper's `1e-4 * sum(w^2)`, without the half, is what a weight decay of 2e-4 gives: `2e-4 * w`.
 #[test]
 fn the_papers_penalty_is_a_weight_decay_of_2e_4() {
-    let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true };
+    let sgd = Sgd::PAPER;
     let (coefficient, center) = sgd.decay(ParameterKind::Weight { fan_in: 9 });
     let w = 0.7;
     let penalty = |w: f64| 1e-4 * w * w;

@@ -393,7 +393,7 @@ fn folded_batch_norm_is_batch_norm_with_the_running_statistics() {
 #[test]
 fn the_identity_is_no_parameter_and_does_not_decay() {
     let description = network(Family::ResnetInit, &[6]);
-    let sgd = Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.5, decay_scale: true };
+    let sgd = Sgd { weight_decay: 0.5, decay_scale: true, ..Sgd::PLAIN };
     let graph = training_graph(&description, &options(), Some(sgd));
     let mut state = State::random(&graph.state, 61);
     let mut named = Named { layout: &graph.state, state: &mut state };

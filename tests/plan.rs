@@ -10,7 +10,7 @@ use rir::graph::{Fusions, Graph, Node, Placement, Plan, Precision, Segment, Sour
 use rir::nn::{Options, Purpose, zoo};
 use rir::ops::Sgd;
 
-const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true };
+const SGD: Sgd = Sgd::PAPER;
 
 /// Scratch that depends on the node, so that no two plans are alike; some nodes need none.
 fn scratch(graph: &Graph, node: &Node) -> usize {

@@ -9,7 +9,7 @@ use rir::graph::{Fusions, Precision};
 use rir::nn::{Family, Options, Purpose, initial_parameters};
 use rir::ops::Sgd;
 
-const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true };
+const SGD: Sgd = Sgd::PAPER;
 
 /// Starts from the initial weights of `seed`, trains for `steps` on one batch; returns the losses and the State.
 fn train(seed: u64, precision: Precision, steps: usize, rate: f64) -> (Vec<f64>, State) {

@@ -126,7 +126,7 @@ fn count_step(bench: &Bench<'_>, network: &Network, graph: &Graph, name: &str) -
     let mut device = open(&ledger, &graph.state, network.precision, bench.kernels.unwrap_or_default())?;
     let id = step::load(device.as_mut(), graph)?;
     step::write_batch(device.as_mut(), id, network)?;
-    let inputs = StepInputs { learning_rate: 0.0 };
+    let inputs = StepInputs::default();
     Segment::ALL.into_iter().try_for_each(|segment| device.run(id, segment, &inputs))?;
     let loss = device.plan(id).graph.result("loss").ok_or_else(|| Error::model("the plan has no loss"))?;
     match device.read(id, loss)?.first() {

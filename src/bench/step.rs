@@ -108,7 +108,7 @@ pub fn time(bench: &Bench<'_>, network: &Network) -> Result<Step> {
         Some(feed) => {
             let (loss, spread) = fed(feed, id, bench, network)?;
             let pace = Pace { samples: spread.samples.max(5), runs: 1, cold: false };
-            let figures = device.time(id, &StepInputs { learning_rate: LEARNING_RATE }, pace)?;
+            let figures = device.time(id, &StepInputs::rate(LEARNING_RATE), pace)?;
             (loss, spread, Spread::of(&figures, 1))
         }
         None => {
@@ -172,7 +172,13 @@ fn fed(feed: &mut dyn Feed, id: PlanId, bench: &Bench<'_>, network: &Network) ->
         for _ in 0..count {
             feed.submit(
                 id,
-                &FedStep { step, epoch: 0, seed: 0, learning_rate: LEARNING_RATE, samples: &samples },
+                &FedStep {
+                    step,
+                    epoch: 0,
+                    seed: 0,
+                    inputs: StepInputs::rate(LEARNING_RATE),
+                    samples: &samples,
+                },
             )?;
             step += 1;
         }
@@ -195,7 +201,7 @@ fn fed(feed: &mut dyn Feed, id: PlanId, bench: &Bench<'_>, network: &Network) ->
 /// Steps on one batch that lies there.
 fn unfed(device: &mut dyn Device, id: PlanId, bench: &Bench<'_>, network: &Network) -> Result<(f64, Spread)> {
     write_batch(device, id, network)?;
-    let inputs = StepInputs { learning_rate: LEARNING_RATE };
+    let inputs = StepInputs::rate(LEARNING_RATE);
     let start = Instant::now();
     Segment::ALL.into_iter().try_for_each(|segment| device.run(id, segment, &inputs))?;
     let once = start.elapsed().as_secs_f64();

@@ -22,8 +22,8 @@ use crate::random::{Purpose, Stream};
 /// Makes a device for a State, with a form of its kernels: every case has its own.
 pub type Factory<'a> = &'a (dyn Fn(&StateLayout, Precision, Kernels) -> Result<Box<dyn Device>> + Sync);
 
-/// The learning rate of the optimiser's cases.
-const LEARNING_RATE: f64 = 0.1;
+/// What the optimiser's cases are given.
+const STEP: StepInputs = StepInputs { learning_rate: 0.1, lookahead: 0.3 };
 
 /// How one case went.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -134,9 +134,22 @@ fn graph(case: &Case) -> Result<Graph> {
     Ok(graph)
 }
 
-/// Parameter or velocity `i` before the step, beyond the streams of the gradients.
+/// The regions that the case's optimiser reads beside the gradients, and changes; none of another operation.
+fn regions(case: &Case) -> &'static [Region] {
+    match &case.op {
+        Op::Sgd(op) if op.lookahead => &[Region::Parameters, Region::Momentum, Region::Slow],
+        Op::Sgd(_) => &[Region::Parameters, Region::Momentum],
+        _ => &[],
+    }
+}
+
+/// Tensor `i` of one of those regions before the step, beyond the streams of the gradients.
 fn state_before(case: &Case, region: Region, i: usize) -> Tensor {
-    let offset = if region == Region::Momentum { 2000 } else { 1000 };
+    let offset = match region {
+        Region::Momentum => 2000,
+        Region::Slow => 3000,
+        _ => 1000,
+    };
     let tensor = super::cases::tensor(&case.inputs[i].shape, super::cases::Fill::Normal, offset + i as u32);
     tensor.stored(case.precision.master())
 }
@@ -171,7 +184,7 @@ impl Prepared {
                 Placement::Workspace(_) => device.write(id, v, &input.data)?,
             }
             if i < case.kinds.len() {
-                for region in [Region::Parameters, Region::Momentum] {
+                for &region in regions(case) {
                     device.write_state(region, i, &state_before(case, region, i).data)?;
                 }
             }
@@ -184,8 +197,7 @@ impl Prepared {
     /// # Errors
     /// If the device failed.
     pub fn run(&mut self) -> Result<()> {
-        let inputs = StepInputs { learning_rate: LEARNING_RATE };
-        Segment::ALL.into_iter().try_for_each(|segment| self.device.run(self.id, segment, &inputs))
+        Segment::ALL.into_iter().try_for_each(|segment| self.device.run(self.id, segment, &STEP))
     }
 
     /// What a run left, once it is sure that it left its inputs alone.
@@ -212,7 +224,7 @@ impl Prepared {
             got.tensors.push(Tensor::new(graph.shape(v).clone(), read(device, id, v)?));
             got.roles.push(graph.value(v).role);
         }
-        for region in [Region::Parameters, Region::Momentum] {
+        for &region in regions(case) {
             for (i, parameter) in graph.state.parameters.iter().enumerate() {
                 got.tensors.push(Tensor::new(parameter.shape.clone(), device.read_state(region, i)?));
                 got.roles.push(Role::Exact);
@@ -266,7 +278,7 @@ impl Prepared {
     /// # Errors
     /// As [`Device::time`].
     pub fn time(&mut self, pace: Pace) -> Result<Vec<f64>> {
-        self.device.time(self.id, &StepInputs { learning_rate: LEARNING_RATE }, pace)
+        self.device.time(self.id, &STEP, pace)
     }
 
     /// As [`Device::launches`].
@@ -364,11 +376,11 @@ fn samples(case: &Case, elements: usize) -> Option<Vec<usize>> {
 /// Holds every output to the definition.
 fn compare(case: &Case, inputs: &[Tensor], got: &Got) -> Result<Checked> {
     let mut arguments: Vec<Tensor> = Vec::new();
-    for region in [Region::Parameters, Region::Momentum] {
+    for &region in regions(case) {
         arguments.extend((0..case.kinds.len()).map(|i| state_before(case, region, i)));
     }
     let arguments: Vec<&Tensor> = inputs.iter().chain(&arguments).collect();
-    let context = Context { precision: case.precision, learning_rate: LEARNING_RATE, kinds: &case.kinds };
+    let context = Context { precision: case.precision, step: STEP, kinds: &case.kinds };
     let samples = samples(case, got.tensors[0].data.len());
     // Of a sampled case its products; and below what is derived from them as they were stored.
     let mut want: Vec<Option<Tensor>> = match &samples {

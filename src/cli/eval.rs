@@ -7,7 +7,7 @@ use rir::data::Dataset;
 use rir::error::{Error, Result};
 use rir::graph::Precision;
 use rir::text::grouped;
-use rir::train::{data_of_run, evaluate};
+use rir::train::{data_of_run, evaluate, flipped_accuracy};
 use serde_json::json;
 
 use super::output::{Output, note};
@@ -18,6 +18,7 @@ use super::setup::{Machine, Trained, at_least_one, open_data};
 #[command(after_help = "Examples:
   rir eval runs/NAME
   rir eval runs/NAME/best.safetensors --data cifar10
+  rir eval runs/NAME --flip                   also with test-time augmentation
   rir eval runs/NAME --json")]
 pub struct Args {
     /// A run folder or a checkpoint
@@ -32,6 +33,9 @@ pub struct Args {
     /// Images at a time
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
     batch_size: usize,
+    /// Measure apart what the network gets right where it sees each image mirrored as well (test-time augmentation)
+    #[arg(long)]
+    flip: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -67,7 +71,13 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     }
     let mut session = trained.session(&device, args.precision)?;
     let normaliser = Arc::new(trained.checkpoint.normaliser.clone());
-    let result = evaluate(&mut session, &Arc::new(dataset.test), &normaliser, args.batch_size)?;
+    let test = Arc::new(dataset.test);
+    let result = evaluate(&mut session, &test, &normaliser, args.batch_size)?;
+    let flipped = if args.flip {
+        Some(flipped_accuracy(&mut session, &test, &normaliser, args.batch_size)?)
+    } else {
+        None
+    };
     if args.json {
         return out.json(&json!({
             "checkpoint": trained.path,
@@ -81,6 +91,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
             "test_images": result.images,
             "test_loss": result.loss,
             "test_accuracy": result.accuracy,
+            "flipped_test_accuracy": flipped,
             "classes": dataset.classes,
             "per_class": result.per_class,
             "confusion": result.confusion,
@@ -100,6 +111,9 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     out.line("confusion: a row a true class, a column a predicted one")?;
     out.line(result.confusion_table(&dataset.classes))?;
     out.line(format_args!("{synthetic}test loss {:.4}", result.loss))?;
+    if let Some(accuracy) = flipped {
+        out.line(format_args!("{synthetic}test accuracy with each image mirrored as well {accuracy:.2} %"))?;
+    }
     out.line(format_args!("{synthetic}test accuracy {:.2} %", result.accuracy))
 }
 

@@ -67,6 +67,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         normaliser: Normaliser { mean: vec![0.0; 3], inv_std: vec![1.0; 3] },
         tensors: session.export()?,
         momentum: Vec::new(),
+        slow: Vec::new(),
     };
     checkpoint.save(&args.output)?;
     out.line(format_args!(

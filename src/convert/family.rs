@@ -118,7 +118,10 @@ fn rewritten(checkpoint: &Checkpoint, model: Description) -> Result<Converted> {
     }
     let info = Info { model, position: None, choices: None, ..checkpoint.info.clone() };
     let normaliser = checkpoint.normaliser.clone();
-    Ok(Converted { checkpoint: Checkpoint { info, normaliser, tensors, momentum: Vec::new() }, rounding })
+    Ok(Converted {
+        checkpoint: Checkpoint { info, normaliser, tensors, momentum: Vec::new(), slow: Vec::new() },
+        rounding,
+    })
 }
 
 /// How many channels E copies in each layer that has it, of a network of one convolution a layer.

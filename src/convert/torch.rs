@@ -109,7 +109,7 @@ pub fn read(bytes: &[u8], origin: Option<Origin>) -> Result<(Checkpoint, bool)> 
     let names: Vec<_> = views.iter().map(|(name, view)| (*name, view.shape())).collect();
     check(&expected, &names, &info.model.name)?;
     let tensors = views.iter().map(|(name, view)| to_f32(name, view)).collect::<Result<_>>()?;
-    Ok((Checkpoint { info, normaliser, tensors, momentum: Vec::new() }, true))
+    Ok((Checkpoint { info, normaliser, tensors, momentum: Vec::new(), slow: Vec::new() }, true))
 }
 
 fn read_normaliser(text: Option<&String>) -> Result<Normaliser> {

@@ -209,7 +209,7 @@ mod tests {
     }
 
     const OPTIONS: TrainOptions = TrainOptions { augment: CROP, seed: 11, batch: 4, epoch: 0, step: 0 };
-    const CROP: Augment = Augment { pad: 2, flip: true, border: crate::data::Border::Zero };
+    const CROP: Augment = Augment { pad: 2, flip: crate::data::Flip::Random, ..Augment::NONE };
 
     type Plain = (u32, usize, Vec<f32>, Vec<i32>);
 

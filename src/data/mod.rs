@@ -19,7 +19,7 @@ mod source;
 pub mod split;
 mod synthetic;
 
-pub use augment::{Augment, AugmentDraw, Border, write_sample};
+pub use augment::{Augment, AugmentDraw, Border, Cut, Flip, write_sample};
 pub use dataset::{Dataset, Images};
 pub use decode::decode_image;
 pub use folder::SplitRecord;

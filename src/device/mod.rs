@@ -21,6 +21,15 @@ pub const EXPLODED_LOSS: f64 = 100.0;
 pub struct StepInputs {
     /// The optimiser's learning rate.
     pub learning_rate: f64,
+    /// How far lookahead's slow weights go toward the fast ones, 0 to 1; at 0 they stay, and the fast ones go on.
+    pub lookahead: f64,
+}
+
+impl StepInputs {
+    /// A step that does not look ahead.
+    pub fn rate(learning_rate: f64) -> Self {
+        Self { learning_rate, lookahead: 0.0 }
+    }
 }
 
 /// A plan that a device has loaded.
@@ -185,8 +194,8 @@ pub struct FedStep<'a> {
     pub epoch: u32,
     /// The seed of the augmentation.
     pub seed: u64,
-    /// The optimiser's learning rate.
-    pub learning_rate: f64,
+    /// The optimiser's.
+    pub inputs: StepInputs,
     /// The batch: indices into the set.
     pub samples: &'a [u32],
 }

@@ -42,8 +42,8 @@ pub struct Running {
 
 /// Every tensor of a model's State, in checkpoint order, and where it lies.
 ///
-/// Four regions, each contiguous with tensors aligned to [`StateLayout::ALIGNMENT`] bytes: parameters, momentum and
-/// gradients share one set of offsets; running statistics have their own.
+/// Five regions, each contiguous with tensors aligned to [`StateLayout::ALIGNMENT`] bytes: parameters, momentum,
+/// gradients and slow weights share one set of offsets; running statistics have their own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StateLayout {
     /// Trained tensors.
@@ -63,13 +63,16 @@ pub enum Region {
     Gradients,
     /// Running statistics of batch norm.
     Running,
+    /// The slow weights of lookahead; nothing sensible where the optimiser does not look ahead.
+    Slow,
 }
 
 impl StateLayout {
     /// Bytes to which every tensor of the State is aligned.
     pub const ALIGNMENT: usize = 256;
 
-    /// Byte offsets of the parameters in their region (also of their momentum and gradients), and the region's size.
+    /// Byte offsets of the parameters in their region (also of their momentum, gradients and slow weights), and the
+    /// region's size.
     pub fn parameter_offsets(&self, master: DType) -> (Vec<usize>, usize) {
         offsets(self.parameters.iter().map(|p| p.shape.elements() * master.size()))
     }

@@ -5,5 +5,5 @@
 mod recipe;
 mod schedule;
 
-pub use recipe::{NAMES, Recipe};
+pub use recipe::{Lookahead, NAMES, Recipe};
 pub use schedule::Schedule;

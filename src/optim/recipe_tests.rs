@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::data::Flip;
 
 #[test]
 fn built_in_recipes_parse_under_their_own_names_and_round_trip() {
@@ -18,7 +19,7 @@ fn built_in_recipes_parse_under_their_own_names_and_round_trip() {
 fn the_paper_is_the_papers() {
     let paper = Recipe::by_name("paper").unwrap();
     assert_eq!((paper.epochs, paper.batch_size), (164, 500));
-    assert_eq!(paper.sgd(), Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true });
+    assert_eq!(paper.sgd(), Sgd::PAPER);
     assert_eq!((paper.preprocess, paper.augment), (Preprocess::PerPixelMean, Augment::default()));
     let rates = [0, 8_399, 8_400, 12_399, 12_400, 16_399].map(|step| paper.rate(step, 16_400));
     let expected = [0.1, 0.1, 0.01, 0.01, 0.001, 0.001];
@@ -31,6 +32,21 @@ fn the_paper_is_the_papers() {
         (literal.epochs, literal.rate(4_199, 8_200), literal.rate(4_200, 8_200)),
         (82, 0.1, 0.1 * 0.1)
     );
+}
+
+#[test]
+fn slow_weights_follow_every_few_steps_and_at_the_end() {
+    let lookahead = Lookahead { every: 5, share: 0.25 };
+    let shares: Vec<f64> = (0..12).map(|step| lookahead.share(step, 12)).collect();
+    let follows: Vec<usize> = (0..12).filter(|&step| shares[step] > 0.0).collect();
+    assert_eq!(follows, [4, 9, 11]);
+    assert!((shares[4] - (1.0 - 0.75 * (5.0f64 / 12.0).powi(3))).abs() < 1e-15);
+    assert_eq!(shares[11], 0.25);
+    let fast = Recipe::by_name("fast").unwrap();
+    let inputs = fast.inputs(2_399, 2_400);
+    assert_eq!((inputs.lookahead, inputs.learning_rate), (0.25, fast.rate(2_399, 2_400)));
+    assert_eq!(Recipe::by_name("paper").unwrap().inputs(4, 10).lookahead, 0.0);
+    assert!(fast.sgd().lookahead && !Recipe::default().sgd().lookahead);
 }
 
 fn message(change: impl Fn(String) -> String) -> String {
@@ -58,6 +74,12 @@ fn mistakes_are_named_with_the_nearest_key() {
     assert!(at("epochs = 164", "").contains("epochs"));
     assert!(at("epochs = 164", "epochs = = 1").contains("line 4"));
     assert!(at("\"zero\"", "\"black\"").contains("black"));
+    let looking = |table: &'static str| message(move |t| t + "[lookahead]\n" + table);
+    assert!(looking("every = 5\nshare = 0.0").contains("lookahead.share = 0 must be above 0 and at most 1"));
+    assert!(looking("every = 0\nshare = 0.5").contains("lookahead.every must be at least 1"));
+    assert!(looking("evry = 5\nshare = 0.5").contains("[lookahead] 'evry'; did you mean 'every'?"));
+    assert!(at("flip = true", "flip = \"never\"").contains("flip must be true, false or \"alternating\""));
+    assert!(at("nesterov = false", "shift-rate = 0.0").contains("shift-rate = 0 must be above 0"));
     for text in [at("momentum = 0.9", "momentum = \"x\""), message(|_| String::new())] {
         assert!(text.lines().count() == 1, "one sentence: {text}");
     }
@@ -103,9 +125,17 @@ proptest! {
         momentum in 0.0..1.0f64,
         nesterov: bool,
         warmup in 0.0..1.0f64,
+        shift_rate in 0.1..64.0f64,
+        every in 0..20u32,
     ) {
         let schedule = Schedule::OneCycle { warmup, start: 0.1, end: 0.0 };
-        let recipe = Recipe { epochs, batch_size, learning_rate, momentum, nesterov, schedule, ..Recipe::default() };
+        let lookahead = (every > 0).then_some(Lookahead { every, share: momentum.max(0.01) });
+        let flip = [Flip::Never, Flip::Random, Flip::Alternating][every as usize % 3];
+        let augment = Augment { flip, cutout: every, ..Augment::default() };
+        let recipe = Recipe {
+            epochs, batch_size, learning_rate, momentum, nesterov, schedule, shift_rate, lookahead, augment,
+            ..Recipe::default()
+        };
         prop_assert_eq!(Recipe::parse(&recipe.to_toml().unwrap(), "any").unwrap(), recipe);
     }
 }

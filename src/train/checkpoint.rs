@@ -5,6 +5,7 @@
 //! | `stem.conv.weight`, ... | parameters and running statistics, f32, convolutions O I H W, without the identity E |
 //! | `preprocess.mean`, `preprocess.inv_std` | the normalisation, (H, W, C) or (C), and (C) |
 //! | `optimizer.momentum.<parameter>` | the velocity; only where training can go on |
+//! | `optimizer.slow.<parameter>` | lookahead's slow weights; only where training can go on, and looks ahead |
 //!
 //! The file's metadata has one key, `rir`: [`Info`] as JSON.
 //!
@@ -37,6 +38,7 @@ pub(crate) const METADATA: &str = "rir";
 pub(crate) const MEAN: &str = "preprocess.mean";
 const INV_STD: &str = "preprocess.inv_std";
 const MOMENTUM: &str = "optimizer.momentum.";
+const SLOW: &str = "optimizer.slow.";
 
 /// How a network was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +113,8 @@ pub struct Checkpoint {
     pub tensors: Vec<Tensor>,
     /// The optimiser's velocity; empty in a file that only holds a result.
     pub momentum: Vec<Tensor>,
+    /// The slow weights of lookahead; empty in a file that only holds a result, and where training does not look ahead.
+    pub slow: Vec<Tensor>,
 }
 
 impl Checkpoint {
@@ -138,7 +142,8 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
         let velocity = self.momentum.iter().map(|t| (format!("{MOMENTUM}{}", t.name), t));
-        for (name, tensor) in self.tensors.iter().map(|t| (t.name.clone(), t)).chain(velocity) {
+        let slow = self.slow.iter().map(|t| (format!("{SLOW}{}", t.name), t));
+        for (name, tensor) in self.tensors.iter().map(|t| (t.name.clone(), t)).chain(velocity).chain(slow) {
             tensor.check_finite()?;
             tensors.push((name, tensor.shape.clone(), to_le(&tensor.data)));
         }
@@ -180,13 +185,15 @@ impl Checkpoint {
             normaliser: Normaliser { mean: Vec::new(), inv_std: Vec::new() },
             tensors: Vec::new(),
             momentum: Vec::new(),
+            slow: Vec::new(),
         };
         for (name, view) in file.iter() {
             let tensor = read_tensor(name, &view)?;
-            match (name, name.strip_prefix(MOMENTUM)) {
-                (MEAN, _) => checkpoint.normaliser.mean = tensor.data,
-                (INV_STD, _) => checkpoint.normaliser.inv_std = tensor.data,
-                (_, Some(parameter)) => checkpoint.momentum.push(Tensor { name: parameter.into(), ..tensor }),
+            match (name, name.strip_prefix(MOMENTUM), name.strip_prefix(SLOW)) {
+                (MEAN, ..) => checkpoint.normaliser.mean = tensor.data,
+                (INV_STD, ..) => checkpoint.normaliser.inv_std = tensor.data,
+                (_, Some(name), _) => checkpoint.momentum.push(Tensor { name: name.into(), ..tensor }),
+                (_, _, Some(name)) => checkpoint.slow.push(Tensor { name: name.into(), ..tensor }),
                 _ => checkpoint.tensors.push(tensor),
             }
         }
@@ -219,6 +226,9 @@ impl Checkpoint {
         session.import(&self.tensors)?;
         if !self.momentum.is_empty() {
             session.import_momentum(&self.momentum)?;
+        }
+        if !self.slow.is_empty() {
+            session.import_slow(&self.slow)?;
         }
         Ok(session)
     }

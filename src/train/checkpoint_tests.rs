@@ -46,6 +46,7 @@ fn checkpoint() -> Checkpoint {
         normaliser: Normaliser { mean: (0..12).map(|i| i as f32 / 12.0).collect(), inv_std: vec![1.0; 3] },
         tensors: vec![tensor("a.weight", &[2, 3, 1, 1]), tensor("b.bias", &[2])],
         momentum: vec![tensor("a.weight", &[2, 3, 1, 1])],
+        slow: vec![tensor("a.weight", &[2, 3, 1, 1])],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use crate::data::{Loader, epoch_order};
-use crate::device::{FedStep, StepReport, Wait};
+use crate::device::{FedStep, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
 
 /// The source of batches, and of the outcomes of the steps on them.
@@ -42,8 +42,8 @@ pub(super) struct Next {
     pub epoch: u32,
     /// The step's place in its epoch.
     pub step_in_epoch: usize,
-    /// The optimiser's learning rate.
-    pub learning_rate: f64,
+    /// The optimiser's.
+    pub inputs: StepInputs,
 }
 
 impl Feeder {
@@ -63,7 +63,7 @@ impl Feeder {
         match self {
             Self::Host(loader) => {
                 let batch = loader.next().unwrap_or_else(|| Err(Error::data("the loader ended early")))?;
-                let result = session.train_step(&batch.images, &batch.labels, next.learning_rate)?;
+                let result = session.train_step(&batch.images, &batch.labels, next.inputs)?;
                 Ok(vec![StepReport { step: next.step, loss: result.loss, correct: result.correct }])
             }
             Self::Device(queue) => queue.advance(session, next),
@@ -92,7 +92,7 @@ impl Queue {
             step: next.step,
             epoch: next.epoch,
             seed: self.seed,
-            learning_rate: next.learning_rate,
+            inputs: next.inputs,
             samples: &order[next.step_in_epoch * self.batch..][..self.batch],
         };
         session.submit(&step)?;

@@ -18,7 +18,7 @@ use super::session::{Session, is_sane};
 use super::stop::Stop;
 use super::summary::{Stopped, Summary};
 use crate::data::{Images, Loader, Normaliser, TrainOptions};
-use crate::device::StepReport;
+use crate::device::{StepInputs, StepReport};
 use crate::error::{Error, Kind, Result};
 use crate::text::number;
 
@@ -153,9 +153,9 @@ impl Loop {
         self.started.elapsed().as_secs_f64() + 1.1 * evaluation + 1.0 >= limit.as_secs_f64()
     }
 
-    /// The learning rate of a step.
-    fn learning_rate(&self, step: u64) -> f64 {
-        self.config.recipe.rate(step, self.total)
+    /// What the optimiser is given at a step.
+    fn inputs(&self, step: u64) -> StepInputs {
+        self.config.recipe.inputs(step, self.total)
     }
 
     /// Makes or queues the next step; an epoch's last step waits for all of them.
@@ -164,8 +164,7 @@ impl Loop {
         let under_way = feeder.under_way();
         let step = self.position.step + under_way;
         let step_in_epoch = self.position.step_in_epoch + under_way as usize;
-        let learning_rate = self.learning_rate(step);
-        let next = Next { step, epoch: self.position.epoch, step_in_epoch, learning_rate };
+        let next = Next { step, epoch: self.position.epoch, step_in_epoch, inputs: self.inputs(step) };
         let mut reports = feeder.advance(&mut self.session, next)?;
         if step_in_epoch + 1 == self.steps_per_epoch || step + 1 == self.total {
             reports.append(&mut feeder.drain(&mut self.session)?);
@@ -196,7 +195,7 @@ impl Loop {
 
     fn record_one(&mut self, report: &StepReport, seconds: f64) -> Result<()> {
         self.line_seconds += seconds;
-        let rate = self.learning_rate(report.step);
+        let rate = self.inputs(report.step).learning_rate;
         if !is_sane(report.loss) {
             return Err(self.diverged(report.loss, rate));
         }
@@ -242,7 +241,7 @@ impl Loop {
 
     /// Evaluates where that is due, writes the epoch's line, and saves.
     fn end_epoch(&mut self) -> Result<()> {
-        let rate = self.config.recipe.rate(self.position.step.saturating_sub(1), self.total);
+        let rate = self.inputs(self.position.step.saturating_sub(1)).learning_rate;
         let finishes = self.position.step == self.total;
         let evaluates = finishes || (self.position.epoch + 1).is_multiple_of(self.config.evaluate_every);
         (self.position.test, self.position.validation) = (None, None);
@@ -272,7 +271,7 @@ impl Loop {
         self.position.finished = finishes;
         if is_best {
             self.position.best_validation = validation.map(|v| v.accuracy);
-            let best = Checkpoint { momentum: Vec::new(), ..self.checkpoint()? };
+            let best = Checkpoint { momentum: Vec::new(), slow: Vec::new(), ..self.checkpoint()? };
             let best = Checkpoint { info: Info { position: None, ..best.info }, ..best };
             best.save(&self.folder.best())?;
         }
@@ -306,7 +305,7 @@ impl Loop {
             return Err(self.advice(
                 &format!("{name} is not finite any more"),
                 "",
-                self.learning_rate(self.position.step),
+                self.inputs(self.position.step).learning_rate,
             ));
         }
         self.checkpoint()?.save(&self.folder.checkpoint())?;
@@ -337,6 +336,7 @@ impl Loop {
             normaliser: Normaliser::clone(&self.normaliser),
             tensors: self.session.export()?,
             momentum: self.session.export_momentum()?,
+            slow: self.session.export_slow()?,
         })
     }
 

@@ -35,7 +35,7 @@ mod weights;
 
 pub use checkpoint::{Checkpoint, FORMAT_VERSION, Info};
 pub use config::Config;
-pub use evaluate::{Evaluation, argmax, evaluate};
+pub use evaluate::{Evaluation, argmax, evaluate, flipped_accuracy};
 pub use memory::peak_rss_bytes;
 pub use options::{Environment, Length, OpenDevice, TrainOptions, Verbosity, parse_duration};
 pub use position::{Measured, Position, Sums};

@@ -108,13 +108,13 @@ impl Session {
         self.device.name()
     }
 
-    /// Weights and statistics as training starts with them, and no momentum.
+    /// Weights and statistics as training starts with them, the slow weights too, and no momentum.
     ///
     /// # Errors
     /// If the device failed.
     pub fn initialise(&mut self, seed: u64) -> Result<()> {
         for (i, values) in nn::initial_parameters(&self.layout, seed).into_iter().enumerate() {
-            self.device.write_state(Region::Parameters, i, &values)?;
+            self.write_parameter(i, &values)?;
             self.device.write_state(Region::Momentum, i, &vec![0.0; values.len()])?;
         }
         for (i, running) in self.layout.running.iter().enumerate() {
@@ -124,15 +124,23 @@ impl Session {
         Ok(())
     }
 
+    /// Writes a parameter and, where the optimiser looks ahead, its slow weights.
+    fn write_parameter(&mut self, index: usize, values: &[f64]) -> Result<()> {
+        self.device.write_state(Region::Parameters, index, values)?;
+        if self.options.sgd.lookahead {
+            self.device.write_state(Region::Slow, index, values)?;
+        }
+        Ok(())
+    }
+
     /// One step on a batch: images (N, H, W, C), labels (N). Where the loss is not finite, or above 100, the
     /// State stays as it was.
     ///
     /// # Errors
     /// If the lengths do not fit, or the device failed.
-    pub fn train_step(&mut self, images: &[f32], labels: &[i32], learning_rate: f64) -> Result<StepResult> {
+    pub fn train_step(&mut self, images: &[f32], labels: &[i32], inputs: StepInputs) -> Result<StepResult> {
         let plan = self.plan(PlanKind::Train, labels.len())?;
         self.device.write_batch(plan, images, labels)?;
-        let inputs = StepInputs { learning_rate };
         self.device.run(plan, Segment::Gradients, &inputs)?;
         let result = self.step_result(plan)?;
         if is_sane(result.loss) {
@@ -306,6 +314,15 @@ impl Session {
         self.export_region(Region::Momentum)
     }
 
+    /// The slow weights of lookahead, by the names of their parameters, weights O I H W, in f32; none where the optimiser
+    /// does not look ahead.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn export_slow(&mut self) -> Result<Vec<Tensor>> {
+        if self.options.sgd.lookahead { self.export_region(Region::Slow) } else { Ok(Vec::new()) }
+    }
+
     fn export_region(&mut self, region: Region) -> Result<Vec<Tensor>> {
         let parameters = self.layout.parameters.clone();
         (parameters.into_iter().enumerate())
@@ -323,7 +340,7 @@ impl Session {
         for (i, tensor) in found.into_iter().enumerate() {
             let values = from_file_order(tensor);
             match i.checked_sub(parameters) {
-                None => self.device.write_state(Region::Parameters, i, &values)?,
+                None => self.write_parameter(i, &values)?,
                 Some(running) => self.device.write_state(Region::Running, running, &values)?,
             }
         }
@@ -335,10 +352,23 @@ impl Session {
     /// # Errors
     /// As [`Session::import`].
     pub fn import_momentum(&mut self, tensors: &[Tensor]) -> Result<()> {
+        self.import_region(Region::Momentum, tensors)
+    }
+
+    /// Takes the slow weights as [`Session::export_slow`] gives them.
+    ///
+    /// # Errors
+    /// As [`Session::import`].
+    pub fn import_slow(&mut self, tensors: &[Tensor]) -> Result<()> {
+        if self.options.sgd.lookahead { self.import_region(Region::Slow, tensors) } else { Ok(()) }
+    }
+
+    /// Takes a region of tensors that go with the parameters.
+    fn import_region(&mut self, region: Region, tensors: &[Tensor]) -> Result<()> {
         let mut expected = names::expected(&self.layout);
         expected.truncate(self.layout.parameters.len());
         for (i, tensor) in self.matched(&expected, tensors)?.into_iter().enumerate() {
-            self.device.write_state(Region::Momentum, i, &from_file_order(tensor))?;
+            self.device.write_state(region, i, &from_file_order(tensor))?;
         }
         Ok(())
     }

@@ -134,6 +134,7 @@ impl Start {
         let place = |e: Error| e.at(folder.checkpoint().display());
         session.import(&checkpoint.tensors).map_err(place)?;
         session.import_momentum(&checkpoint.momentum).map_err(place)?;
+        session.import_slow(&checkpoint.slow).map_err(place)?;
         let normaliser = Arc::new(checkpoint.normaliser);
         let is_fed = prepare_device(&mut session, &config, &data, &normaliser)?;
         Ok(Self { folder, config, data, normaliser, session, is_fed, position })

@@ -64,6 +64,11 @@ fn train_eval_resume_and_repeat() {
     let evaluation = at(&["eval", "run", "--json"]).json();
     assert_eq!(evaluation["test_accuracy"], summary["test_accuracy"]);
     assert_eq!(evaluation["confusion"].as_array().unwrap().len(), 2);
+    assert!(evaluation["flipped_test_accuracy"].is_null());
+    let flipped = at(&["eval", "run", "--flip", "--json"]).json();
+    assert_eq!(flipped["test_accuracy"], evaluation["test_accuracy"]);
+    assert!((0.0..=100.0).contains(&flipped["flipped_test_accuracy"].as_f64().unwrap()));
+    assert!(at(&["eval", "run", "--flip"]).ok().contains("test accuracy with each image mirrored as well "));
 
     // The run is taken, finished, and its own.
     train(folder.path(), &["--output", "run"]).fails(5, "already holds a run");

@@ -183,7 +183,7 @@ impl Model {
     pub fn step(&mut self, id: PlanId, batch: &Batch, learning_rate: f64) {
         self.run(id, batch);
         for segment in [Segment::Reduce, Segment::Update] {
-            self.device.run(id, segment, &StepInputs { learning_rate }).unwrap();
+            self.device.run(id, segment, &StepInputs::rate(learning_rate)).unwrap();
         }
     }
 

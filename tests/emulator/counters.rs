@@ -21,7 +21,7 @@ fn count(op: Op, shapes: [[usize; 4]; 2], precision: Precision, kernels: Kernels
     let none = Address::default();
     let workspace = card.allocate(plan.workspace_bytes).unwrap();
     let (parameters, running) = (Vec::new(), Vec::new());
-    let memory = Memory { regions: [none; 4], parameters, running, workspace, step: none, state: none };
+    let memory = Memory { regions: [none; 5], parameters, running, workspace, step: none, state: none };
     let table = View { address: none, bytes: 0 };
     card.count();
     let multiprocessors = card.multiprocessors();

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use rir::data::{Augment, Border, Images, Loader, Normaliser, Preprocess, TrainOptions, epoch_order};
+use rir::data::{Augment, Border, Flip, Images, Loader, Normaliser, Preprocess, TrainOptions, epoch_order};
 use rir::device::cuda::{CudaDevice, Options};
-use rir::device::{Device, FedStep, Feed, PlanId, StepReport, Wait};
+use rir::device::{Device, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
 use rir::graph::{self, Fusions, Precision, Region, Segment, StateLayout};
 use rir::nn::{Family, initial_parameters};
 use rir::ops::Sgd;
@@ -16,7 +16,7 @@ use crate::common::training_graph;
 const IMAGE: [usize; 3] = [6, 5, 3];
 const BATCH: usize = 4;
 const SEED: u64 = 0x1_2345_6789;
-const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 2e-4, decay_scale: true };
+const SGD: Sgd = Sgd::PAPER;
 
 /// Twenty images of noise in five classes.
 fn images() -> Images {
@@ -31,8 +31,12 @@ fn device(options: Options) -> (CudaDevice, PlanId, StateLayout) {
 
 /// A device whose order of threads follows from `seed`.
 fn seeded(seed: u64, options: Options) -> (CudaDevice, PlanId, StateLayout) {
+    optimised(seed, SGD, options)
+}
+
+fn optimised(seed: u64, sgd: Sgd, options: Options) -> (CudaDevice, PlanId, StateLayout) {
     let network_options = rir::nn::Options::new(rir::nn::Purpose::Train, BATCH, IMAGE, 5);
-    let mut graph = training_graph(&network(Family::Rir, &[4, 6]), &network_options, Some(SGD));
+    let mut graph = training_graph(&network(Family::Rir, &[4, 6]), &network_options, Some(sgd));
     // Kept, so that their memory is not used again and they can be read after the step.
     for (name, source) in [("images", graph::Source::Images), ("labels", graph::Source::Labels)] {
         let value = graph.values.iter().position(|v| v.source == source).unwrap();
@@ -64,7 +68,9 @@ fn submit(device: &mut CudaDevice, id: PlanId, epoch: u32, step: usize, learning
     let order = epoch_order(SEED, epoch, 20);
     let samples = &order[step * BATCH..][..BATCH];
     let step = u64::from(epoch) * 5 + step as u64;
-    device.submit(id, &FedStep { step, epoch, seed: SEED, learning_rate, samples }).unwrap();
+    device
+        .submit(id, &FedStep { step, epoch, seed: SEED, inputs: StepInputs::rate(learning_rate), samples })
+        .unwrap();
 }
 
 #[test]
@@ -72,8 +78,9 @@ pub fn the_device_draws_the_same_pixels_as_the_host() {
     let images = Arc::new(images());
     let augments = [
         Augment::NONE,
-        Augment { pad: 2, flip: true, border: Border::Zero },
-        Augment { pad: 4, flip: false, border: Border::Reflect },
+        Augment { pad: 2, ..Augment::default() },
+        Augment { pad: 4, border: Border::Reflect, ..Augment::NONE },
+        Augment { pad: 1, flip: Flip::Alternating, border: Border::Zero, cutout: 3 },
     ];
     for preprocess in [Preprocess::PerPixelMean, Preprocess::PerChannel, Preprocess::None] {
         let normaliser = Arc::new(Normaliser::fit(preprocess, &images).unwrap());
@@ -111,7 +118,7 @@ fn run_on(
 ) -> (Vec<StepReport>, Vec<Vec<f64>>) {
     let images = images();
     let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
-    device.hold(&images, &normaliser, Augment { pad: 1, flip: true, border: Border::Zero }).unwrap();
+    device.hold(&images, &normaliser, Augment { pad: 1, ..Augment::default() }).unwrap();
     let mut reports = Vec::new();
     for (i, rate) in rates.into_iter().enumerate() {
         submit(&mut device, id, i as u32 / 5, i % 5, rate);
@@ -145,12 +152,44 @@ pub fn the_learning_rate_changes_between_replays() {
     assert_ne!(still, state([0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
 }
 
+/// Of steps that look ahead, only those whose share is above 0 move the slow weights, and the fast ones to them.
+#[test]
+pub fn slow_weights_follow_where_a_step_says_so() {
+    let images = images();
+    let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
+    let looking = Sgd { lookahead: true, ..SGD };
+    let states = |shares: [f64; 2]| {
+        let (mut device, id, layout) = optimised(9, looking, Options::default());
+        device.hold(&images, &normaliser, Augment::NONE).unwrap();
+        for (i, values) in initial_parameters(&layout, 3).into_iter().enumerate() {
+            device.write_state(Region::Slow, i, &values).unwrap();
+        }
+        let order = epoch_order(SEED, 0, 20);
+        for (step, lookahead) in (0..).zip(shares) {
+            let inputs = StepInputs { learning_rate: 0.1, lookahead };
+            let samples = &order[step * BATCH..][..BATCH];
+            let fed = FedStep { step: step as u64, epoch: 0, seed: SEED, inputs, samples };
+            device.submit(id, &fed).unwrap();
+        }
+        device.collect(Wait::ForAll).unwrap();
+        let slow: Vec<_> =
+            (0..layout.parameters.len()).map(|i| device.read_state(Region::Slow, i).unwrap()).collect();
+        (parameters(&mut device, &layout), slow, initial_parameters(&layout, 3))
+    };
+    let (fast, slow, initial) = states([0.0, 0.0]);
+    assert_eq!(slow, initial);
+    assert_ne!(fast, initial);
+    let (fast, slow, _) = states([0.0, 0.5]);
+    assert_eq!(fast, slow);
+    assert_ne!(slow, initial);
+}
+
 /// What the ring reports is what segments run one by one give, on the same batches.
 #[test]
 fn reports_are_those_of_steps_that_the_host_feeds() {
     let images = Arc::new(images());
     let normaliser = Arc::new(Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap());
-    let augment = Augment { pad: 1, flip: true, border: Border::Zero };
+    let augment = Augment { pad: 1, ..Augment::default() };
     let rates = [0.1, 0.05, 0.2, 0.1, 0.1, 0.01];
     let (reports, state) = run(Options::default(), rates);
     let (mut device, id, layout) = device(Options::default());
@@ -160,7 +199,7 @@ fn reports_are_those_of_steps_that_the_host_feeds() {
         let batch = batch.unwrap();
         device.write_batch(id, &batch.images, &batch.labels).unwrap();
         for segment in Segment::ALL {
-            device.run(id, segment, &rir::device::StepInputs { learning_rate: rate }).unwrap();
+            device.run(id, segment, &StepInputs::rate(rate)).unwrap();
         }
         let mut read = |name| device.read(id, device_result(&device, id, name)).unwrap()[0];
         let (loss, correct) = (read("loss"), read("correct") as u64);
@@ -196,7 +235,7 @@ fn the_ring_holds_many_steps_and_refuses_strays() {
     let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
     let (mut device, id, _) = device(Options::default());
     let stray = |device: &mut CudaDevice, samples: &[u32]| {
-        let step = FedStep { step: 0, epoch: 0, seed: 0, learning_rate: 0.1, samples };
+        let step = FedStep { step: 0, epoch: 0, seed: 0, inputs: StepInputs::rate(0.1), samples };
         device.submit(id, &step).unwrap_err().to_string()
     };
     assert!(stray(&mut device, &[0, 1, 2, 3]).contains("no training set"));

@@ -10,7 +10,7 @@ use crate::common::networks::{network, one_of_each};
 use crate::common::{self, Batch, Factory, Model, State, evaluation_graph, training_graph};
 use crate::{emulator, naive, open};
 
-const SGD: Sgd = Sgd { momentum: 0.9, nesterov: true, weight_decay: 2e-4, decay_scale: true };
+const SGD: Sgd = Sgd { nesterov: true, ..Sgd::PAPER };
 const STEPS: usize = 10;
 const RATE: f64 = 0.1;
 
@@ -142,7 +142,7 @@ fn the_running_statistics_are_one_launch() {
     let offsets = |count: usize| (0..count).map(|i| i << 20).collect::<Vec<_>>();
     let at = |region: u64| launch::Address(region << 40);
     let memory = launch::Memory {
-        regions: [1, 2, 3, 4].map(at),
+        regions: [1, 2, 3, 4, 9].map(at),
         parameters: offsets(graph.state.parameters.len()),
         running: offsets(graph.state.running.len()),
         workspace: at(5),

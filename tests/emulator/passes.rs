@@ -68,7 +68,7 @@ impl Run {
         let none = Address::default();
         let workspace = card.allocate(plan.workspace_bytes).unwrap();
         let (parameters, running) = (Vec::new(), Vec::new());
-        let memory = Memory { regions: [none; 4], parameters, running, workspace, step: none, state: none };
+        let memory = Memory { regions: [none; 5], parameters, running, workspace, step: none, state: none };
         // Bytes of which every f32 and bf16 is an ordinary number, and every variance is positive.
         let bytes: Vec<u8> =
             (0..plan.workspace_bytes).map(|i| if i % 2 == 0 { (i * 37 % 251) as u8 } else { 0x3f }).collect();

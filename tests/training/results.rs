@@ -1,9 +1,14 @@
 //! What a run leaves and reports.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rir::data::Normaliser;
 use rir::data::split::Share;
-use rir::train::{Checkpoint, Config, Length, Stopped, TrainOptions, evaluate, train_seeds};
+use rir::graph::{Fusions, Precision};
+use rir::train::{
+    Checkpoint, Config, Length, Stopped, TrainOptions, evaluate, flipped_accuracy, train_seeds,
+};
 
 use crate::tiny::{ENVIRONMENT, STEPS, data, metrics, options, run};
 
@@ -86,6 +91,31 @@ fn a_checkpoint_evaluates_to_what_its_run_reported() {
     let image = vec![0.25; 8 * 8 * 3];
     assert_eq!(session.predict(&image).unwrap().len(), 3);
     assert!(session.predict(&image[1..]).unwrap_err().to_string().contains("whole number of images"));
+}
+
+/// Mirrored images have the same accuracy, since both views of an image count alike, though the network alone tells them
+/// apart.
+#[test]
+fn both_sides_of_an_image_decide_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&TrainOptions { length: Some(Length::Steps(2)), ..options(folder.path()) }).unwrap();
+    let checkpoint = Checkpoint::load(&folder.path().join("checkpoint.safetensors")).unwrap();
+    let open = |layout: &_, precision| (ENVIRONMENT.open_device)("cpu", layout, precision);
+    let mut session = checkpoint.session(Precision::F64, Fusions::ALL, open).unwrap();
+    let images = data("synthetic", [8, 8]).unwrap().dataset.train;
+    let mut mirrored = images.clone();
+    for row in mirrored.pixels.chunks_exact_mut(8 * 3) {
+        let pixels: Vec<u8> = row.chunks_exact(3).rev().flatten().copied().collect();
+        row.copy_from_slice(&pixels);
+    }
+    let normaliser = Arc::new(Normaliser { mean: vec![0.5; 3], inv_std: vec![4.0; 3] });
+    let [(one, both), (other, same)] = [images, mirrored].map(|images| {
+        let images = Arc::new(images);
+        let alone = evaluate(&mut session, &images, &normaliser, 10).unwrap();
+        (alone.loss, flipped_accuracy(&mut session, &images, &normaliser, 7).unwrap())
+    });
+    assert_ne!(one, other, "the network sees a difference");
+    assert_eq!(both, same);
 }
 
 #[test]

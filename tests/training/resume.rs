@@ -1,10 +1,12 @@
 //! An interrupted and resumed run is the uninterrupted one, bit for bit.
 
 use rir::data::split::Share;
+use rir::data::{Augment, Border, Flip};
 use rir::graph::{Fusions, Precision};
+use rir::optim::{Lookahead, Recipe};
 use rir::train::{Stop, Stopped, TrainOptions};
 
-use crate::tiny::{STEPS, STEPS_PER_EPOCH, assert_same, metrics, options, resume, run};
+use crate::tiny::{STEPS, STEPS_PER_EPOCH, assert_same, metrics, options, recipe, resume, run};
 
 /// Stops after each of `stops` steps, resumes, and compares with the run that nothing stopped.
 fn interrupted_equals_uninterrupted(change: impl Fn(TrainOptions) -> TrainOptions, stops: &[u64]) {
@@ -58,6 +60,29 @@ fn stopped_between_two_lines_of_the_metrics() {
     // 26 steps an epoch, and a line every second one.
     let small_batches = |o| TrainOptions { batch_size: Some(2), ..o };
     interrupted_equals_uninterrupted(small_batches, &[1, 27, 33]);
+}
+
+#[test]
+fn stopped_with_slow_weights_and_every_kind_of_augmentation() {
+    let recipe = Recipe {
+        lookahead: Some(Lookahead { every: 4, share: 0.3 }),
+        shift_rate: 3.0,
+        augment: Augment { pad: 1, flip: Flip::Alternating, border: Border::Reflect, cutout: 3 },
+        ..recipe()
+    };
+    let change = |o| TrainOptions { recipe: Some(recipe.clone()), ..o };
+    interrupted_equals_uninterrupted(change, &[3, 4, 6, 13]);
+    let folder = tempfile::tempdir().unwrap();
+    let [with, without] = ["with", "without"].map(|name| folder.path().join(name));
+    run(&change(options(&with))).unwrap();
+    run(&TrainOptions { recipe: Some(Recipe { lookahead: None, ..recipe.clone() }), ..options(&without) })
+        .unwrap();
+    let [with, without] =
+        [with, without].map(|run| crate::tiny::checkpoint(&run.join("checkpoint.safetensors")));
+    assert_ne!(with.tensors, without.tensors);
+    assert!(without.slow.is_empty());
+    // The run's last step lets the fast weights go on from the slow ones.
+    assert!(with.slow.iter().all(|slow| with.tensors.contains(slow)));
 }
 
 #[test]

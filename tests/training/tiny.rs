@@ -64,7 +64,9 @@ pub fn recipe() -> Recipe {
         label_smoothing: 0.1,
         preprocess: Preprocess::PerPixelMean,
         schedule: Schedule::OneCycle { warmup: 0.3, start: 0.1, end: 0.01 },
-        augment: Augment { pad: 1, flip: true, border: Border::Reflect },
+        shift_rate: 1.0,
+        lookahead: None,
+        augment: Augment { pad: 1, border: Border::Reflect, ..Augment::default() },
     }
 }
 
@@ -115,6 +117,7 @@ pub fn checkpoint(path: &Path) -> Checkpoint {
     let mut checkpoint = Checkpoint::load(path).unwrap();
     checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     checkpoint.momentum.sort_by(|a, b| a.name.cmp(&b.name));
+    checkpoint.slow.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(position) = &mut checkpoint.info.position {
         (position.seconds, position.training_seconds) = (0.0, 0.0);
         (position.metrics_bytes, position.events_bytes) = (0, 0);

@@ -7,15 +7,20 @@ use crate::ops::{Sgd, UpdateRunning};
 /// Sgd with every switch, over parameters of every kind; UpdateRunning.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (momentum, nesterov, weight_decay, decay_scale, form) in [
-        (0.0, false, 0.0, false, "plain"),
-        (0.9, false, 0.0, false, "momentum"),
-        (0.9, true, 0.0, false, "nesterov"),
-        (0.9, false, 0.02, true, "momentum-decay"),
-        (0.9, true, 0.02, true, "nesterov-decay"),
-        (0.5, true, 0.02, false, "nesterov-decay-not-scale"),
+    let momentum = Sgd { momentum: 0.9, ..Sgd::PLAIN };
+    let decay = Sgd { weight_decay: 0.02, decay_scale: true, ..momentum };
+    let all = Sgd { nesterov: true, shift_rate: 4.0, lookahead: true, ..decay };
+    for (op, form) in [
+        (Sgd::PLAIN, "plain"),
+        (momentum, "momentum"),
+        (Sgd { nesterov: true, ..momentum }, "nesterov"),
+        (decay, "momentum-decay"),
+        (Sgd { nesterov: true, ..decay }, "nesterov-decay"),
+        (Sgd { momentum: 0.5, nesterov: true, decay_scale: false, ..decay }, "nesterov-decay-not-scale"),
+        (Sgd { shift_rate: 4.0, ..momentum }, "momentum-shift-rate"),
+        (Sgd { lookahead: true, ..momentum }, "momentum-lookahead"),
+        (all, "nesterov-decay-shift-rate-lookahead"),
     ] {
-        let op = Sgd { momentum, nesterov, weight_decay, decay_scale };
         // Sizes that leave gaps between the State's aligned tensors, and one that fills its own exactly.
         let weight = ParameterKind::Weight { fan_in: 27 };
         let mut row = Row::new(op, form, [[10, 3, 3, 3].into(), [10].into(), [10].into()]);

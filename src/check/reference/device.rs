@@ -20,6 +20,7 @@ pub struct ReferenceDevice {
     momentum: Vec<Tensor>,
     gradients: Vec<Tensor>,
     running: Vec<Tensor>,
+    slow: Vec<Tensor>,
     plans: Vec<Option<Loaded>>,
 }
 
@@ -38,7 +39,8 @@ impl ReferenceDevice {
             precision,
             parameters: zeros.clone(),
             momentum: zeros.clone(),
-            gradients: zeros,
+            gradients: zeros.clone(),
+            slow: zeros,
             running: layout.running.iter().map(|r| Tensor::zeros([r.channels])).collect(),
             layout: layout.clone(),
             plans: Vec::new(),
@@ -51,6 +53,7 @@ impl ReferenceDevice {
             Region::Momentum => &mut self.momentum,
             Region::Gradients => &mut self.gradients,
             Region::Running => &mut self.running,
+            Region::Slow => &mut self.slow,
         }
     }
 
@@ -73,18 +76,22 @@ impl ReferenceDevice {
     fn run_node(&mut self, id: PlanId, node: &Node, step: &StepInputs) {
         let inputs: Vec<Tensor> = node.inputs.iter().map(|&v| self.tensor(id, v).clone()).collect();
         let mut arguments: Vec<&Tensor> = inputs.iter().collect();
-        if let Op::Sgd(_) = node.op {
+        if let Op::Sgd(op) = &node.op {
             arguments.extend(self.parameters.iter().chain(&self.momentum));
+            arguments.extend(self.slow.iter().filter(|_| op.lookahead));
         }
         let kinds: Vec<ParameterKind> = self.layout.parameters.iter().map(|p| p.kind).collect();
-        let context = Context { precision: self.precision, learning_rate: step.learning_rate, kinds: &kinds };
+        let context = Context { precision: self.precision, step: *step, kinds: &kinds };
         let results = evaluate(&node.op, &arguments, &context);
-        match node.op {
-            Op::Sgd(_) => {
+        match &node.op {
+            Op::Sgd(op) => {
                 let master = self.precision.master();
                 let mut results = results.into_iter().map(|t| t.stored(master));
-                self.parameters = results.by_ref().take(kinds.len()).collect();
-                self.momentum = results.collect();
+                let mut next = || results.by_ref().take(kinds.len()).collect();
+                (self.parameters, self.momentum) = (next(), next());
+                if op.lookahead {
+                    self.slow = next();
+                }
             }
             Op::UpdateRunning(_) => {
                 for (&running, result) in node.inputs[1..].iter().zip(results) {

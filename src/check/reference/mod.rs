@@ -20,6 +20,7 @@ mod two_stream;
 pub use device::ReferenceDevice;
 pub use sampled::sampled;
 
+use crate::device::StepInputs;
 use crate::graph::{DType, ParameterKind, Precision, Shape};
 use crate::ops::Op;
 
@@ -107,8 +108,8 @@ pub fn store(dtype: DType, x: f64) -> f64 {
 pub struct Context<'a> {
     /// The arithmetic of the plan, which decides how a convolution stores the z whose statistics it takes.
     pub precision: Precision,
-    /// The optimiser's learning rate.
-    pub learning_rate: f64,
+    /// What the optimiser is given.
+    pub step: StepInputs,
     /// What each parameter of the State is.
     pub kinds: &'a [ParameterKind],
 }
@@ -116,7 +117,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// For every operation but the optimiser's.
     pub fn new(precision: Precision) -> Self {
-        Self { precision, learning_rate: 0.0, kinds: &[] }
+        Self { precision, step: StepInputs::default(), kinds: &[] }
     }
 }
 
@@ -124,7 +125,7 @@ impl Context<'_> {
 ///
 /// Two operations change the State in place of having outputs. Their result is what they leave there:
 /// [`Op::UpdateRunning`] gives the new mean and variance; [`Op::Sgd`], whose `inputs` are all gradients, then all
-/// parameters, then all velocities, gives all new parameters, then all new velocities.
+/// parameters, then all velocities and, with lookahead, all slow weights, gives the new ones in that order.
 ///
 /// # Panics
 /// If the inputs are not what the operation's shape rule allows.

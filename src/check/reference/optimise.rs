@@ -3,12 +3,18 @@
 use super::{Context, Tensor};
 use crate::ops::{Sgd, UpdateRunning};
 
-/// One step. Inputs: all gradients, all parameters, all velocities; gives all parameters, then all velocities.
+/// One step. Inputs: all gradients, all parameters, all velocities and, with lookahead, all slow weights; gives all
+/// parameters, then all velocities, then all slow weights.
 pub(super) fn sgd(op: &Sgd, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Tensor> {
     let count = context.kinds.len();
-    assert_eq!(inputs.len(), 3 * count, "sgd reads a gradient, a value and a velocity for each parameter");
+    let of_each = if op.lookahead { 4 } else { 3 };
+    assert_eq!(
+        inputs.len(),
+        of_each * count,
+        "sgd reads a gradient, a value and a velocity for each parameter"
+    );
     let momentum = op.momentum;
-    let (mut parameters, mut velocities) = (Vec::new(), Vec::new());
+    let (mut parameters, mut velocities, mut slow) = (Vec::new(), Vec::new(), Vec::new());
     for (i, &kind) in context.kinds.iter().enumerate() {
         let (gradient, weight, velocity) = (inputs[i], inputs[count + i], inputs[2 * count + i]);
         let (decay, center) = op.decay(kind);
@@ -16,14 +22,23 @@ pub(super) fn sgd(op: &Sgd, inputs: &[&Tensor], context: &Context<'_>) -> Vec<Te
             Tensor::from_fn(weight.shape.clone(), |e| gradient.data[e] + decay * (weight.data[e] - center));
         let velocity =
             Tensor::from_fn(weight.shape.clone(), |e| momentum * velocity.data[e] + gradient.data[e]);
-        parameters.push(Tensor::from_fn(weight.shape.clone(), |e| {
+        let fast = Tensor::from_fn(weight.shape.clone(), |e| {
             let step =
                 if op.nesterov { gradient.data[e] + momentum * velocity.data[e] } else { velocity.data[e] };
-            weight.data[e] - context.learning_rate * step
-        }));
+            weight.data[e] - op.rate(kind) * context.step.learning_rate * step
+        });
         velocities.push(velocity);
+        if !op.lookahead {
+            parameters.push(fast);
+            continue;
+        }
+        let (own, share) = (inputs[3 * count + i], context.step.lookahead);
+        let followed =
+            Tensor::from_fn(fast.shape.clone(), |e| (1.0 - share) * own.data[e] + share * fast.data[e]);
+        parameters.push(if share > 0.0 { followed.clone() } else { fast });
+        slow.push(followed);
     }
-    parameters.into_iter().chain(velocities).collect()
+    parameters.into_iter().chain(velocities).chain(slow).collect()
 }
 
 /// The new running mean and variance.

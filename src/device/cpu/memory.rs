@@ -7,18 +7,14 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Zeroed memory, aligned to 64 bytes.
+/// Zeroed memory, aligned to 64 bytes; the system gives each page when it is first touched.
 #[derive(Debug, Default)]
 pub struct Buffer(Vec<Line>);
 
 impl Buffer {
     /// At least `bytes` bytes; `None` if the machine does not have them.
     pub fn new(bytes: usize) -> Option<Self> {
-        let lines = bytes.div_ceil(size_of::<Line>());
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(lines).ok()?;
-        memory.resize(lines, Line::zeroed());
-        Some(Self(memory))
+        bytemuck::allocation::try_zeroed_vec(bytes.div_ceil(size_of::<Line>())).ok().map(Self)
     }
 
     /// All of it.

@@ -76,8 +76,7 @@ impl CpuDevice {
             match &node.op {
                 Op::Sgd(sgd) => {
                     for (p, parameter) in plan.graph.state.parameters.iter().enumerate() {
-                        let [w, v, g] = state.trained::<T::Acc>(p);
-                        sgd::step(sgd, inputs.learning_rate, sgd.decay(parameter.kind), w, v, g);
+                        sgd::step(sgd, inputs, parameter.kind, state.trained::<T::Acc>(p));
                     }
                 }
                 _ => {

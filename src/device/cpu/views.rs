@@ -9,13 +9,15 @@ use crate::graph::{DType, Node, Placement, Plan, Region, StateLayout, ValueId};
 
 /// The State's regions in memory, and where their tensors lie.
 pub struct State {
-    /// Parameters, momentum, gradients, running statistics.
-    regions: [Buffer; 4],
+    /// By [`index`].
+    regions: [Buffer; REGIONS],
     /// Byte offset of every parameter, and of every running statistic.
     offsets: [Vec<usize>; 2],
     /// Bytes of every parameter, and of every running statistic.
     lengths: [Vec<usize>; 2],
 }
+
+const REGIONS: usize = 5;
 
 fn index(region: Region) -> usize {
     match region {
@@ -23,6 +25,7 @@ fn index(region: Region) -> usize {
         Region::Momentum => 1,
         Region::Gradients => 2,
         Region::Running => 3,
+        Region::Slow => 4,
     }
 }
 
@@ -34,7 +37,7 @@ impl State {
         let parameter = || Buffer::new(parameter_bytes);
         let size = master.size();
         Some(Self {
-            regions: [parameter()?, parameter()?, parameter()?, Buffer::new(running_bytes)?],
+            regions: [parameter()?, parameter()?, parameter()?, Buffer::new(running_bytes)?, parameter()?],
             offsets: [parameters, running],
             lengths: [
                 layout.parameters.iter().map(|p| p.shape.elements() * size).collect(),
@@ -55,11 +58,11 @@ impl State {
         bytemuck::cast_slice_mut(&mut self.regions[index(region)].bytes_mut()[offset..offset + length])
     }
 
-    /// A parameter with its momentum and gradient.
-    pub fn trained<T: Pod>(&mut self, parameter: usize) -> [&mut [T]; 3] {
+    /// A parameter with its momentum, gradient and slow weights.
+    pub fn trained<T: Pod>(&mut self, parameter: usize) -> [&mut [T]; 4] {
         let (offset, length) = self.range(Region::Parameters, parameter);
-        let [parameters, momentum, gradients, _] = &mut self.regions;
-        [parameters, momentum, gradients]
+        let [parameters, momentum, gradients, _, slow] = &mut self.regions;
+        [parameters, momentum, gradients, slow]
             .map(|region| bytemuck::cast_slice_mut(&mut region.bytes_mut()[offset..offset + length]))
     }
 }
@@ -74,11 +77,12 @@ impl<'a> Views<'a> {
     /// Finds every value that node `n` of the plan reads or writes.
     pub fn new(plan: &Plan, n: usize, node: &Node, workspace: &'a mut Buffer, state: &'a mut State) -> Self {
         let values: Vec<ValueId> = node.inputs.iter().chain(&node.outputs).copied().collect();
-        let mut ids: [Vec<ValueId>; 5] = Default::default();
-        let mut ranges: [Vec<(usize, usize)>; 5] = Default::default();
+        // Of every region, and of the workspace.
+        let mut ids: [Vec<ValueId>; REGIONS + 1] = Default::default();
+        let mut ranges: [Vec<(usize, usize)>; REGIONS + 1] = Default::default();
         for &v in &values {
             let (place, range) = match plan.placements[v.0] {
-                Placement::Workspace(offset) => (4, (offset, plan.graph.value(v).bytes())),
+                Placement::Workspace(offset) => (REGIONS, (offset, plan.graph.value(v).bytes())),
                 Placement::State(region, tensor) => (index(region), state.range(region, tensor)),
             };
             if !ids[place].contains(&v) {
@@ -87,7 +91,7 @@ impl<'a> Views<'a> {
             }
         }
         if plan.scratch_bytes[n] > 0 {
-            ranges[4].push((plan.scratch[n], plan.scratch_bytes[n]));
+            ranges[REGIONS].push((plan.scratch[n], plan.scratch_bytes[n]));
         }
         let mut bytes = HashMap::with_capacity(values.len());
         let mut scratch = None;

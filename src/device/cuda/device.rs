@@ -99,8 +99,9 @@ impl CudaDevice {
         let (choices, chosen) = choose::of_driver(driver.as_mut(), &options)?;
         let (parameters, parameter_bytes) = layout.parameter_offsets(precision.master());
         let (running, running_bytes) = layout.running_offsets(precision.master());
-        let region_bytes = [parameter_bytes, parameter_bytes, parameter_bytes, running_bytes];
-        let mut regions = [Address::default(); 4];
+        let bytes = parameter_bytes;
+        let region_bytes = [bytes, bytes, bytes, running_bytes, bytes];
+        let mut regions = [Address::default(); 5];
         for (region, bytes) in regions.iter_mut().zip(region_bytes) {
             *region = driver.allocate(bytes)?;
         }
@@ -172,9 +173,9 @@ impl CudaDevice {
 
     /// What an update reads, for a step that is not drawn from a set.
     fn write_inputs(&mut self, inputs: &StepInputs) -> Result<()> {
-        let learning_rate = inputs.learning_rate as f32;
+        let [learning_rate, lookahead] = [inputs.learning_rate, inputs.lookahead].map(|x| x as f32);
         let zero = <step::StepInputs as bytemuck::Zeroable>::zeroed();
-        let inputs = step::StepInputs { learning_rate, ..zero };
+        let inputs = step::StepInputs { learning_rate, lookahead, ..zero };
         self.driver.upload(self.memory.step, bytemuck::bytes_of(&inputs))
     }
 
@@ -393,10 +394,10 @@ impl Feed for CudaDevice {
         let inputs = step::StepInputs {
             step: fed_step.step,
             seed: fed_step.seed,
-            learning_rate: fed_step.learning_rate as f32,
+            learning_rate: fed_step.inputs.learning_rate as f32,
+            lookahead: fed_step.inputs.lookahead as f32,
             epoch: fed_step.epoch,
             slot: self.report.place(fed_step.step)?,
-            padding: 0,
         };
         let driver = self.driver.as_mut();
         fed.choose(driver, step.samples, fed_step.samples)?;

@@ -28,8 +28,24 @@ fn optimiser() -> Vec<Fault> {
             .find("each_vector(tensor.elements,")
             .put("each_vector(tensor.elements + 1,"),
         test_fault!("the learning rate is frozen", FILE, fed::the_learning_rate_changes_between_replays)
-            .find("const float rate = p.step->learning_rate;")
+            .find("const float rate = p.step->learning_rate * tensor.rate;")
             .put("const float rate = 0.1f;"),
+        Fault::rows("shifts learn at the rate of weights", FILE, &["sgd/momentum-shift-rate/f32"])
+            .find("p.step->learning_rate * tensor.rate;")
+            .put("p.step->learning_rate;"),
+        Fault::rows(
+            "the fast weights do not go on from the slow ones",
+            FILE,
+            &["sgd/momentum-lookahead/f32"],
+        )
+        .find("            w = slow;\n")
+        .put(""),
+        Fault::rows("the slow weights forget where they were", FILE, &["sgd/momentum-lookahead/f32"])
+            .find("slow.at[k] += share * (w.at[k] - slow.at[k]);")
+            .put("slow.at[k] = share * w.at[k];"),
+        test_fault!("slow weights follow in every step", FILE, fed::slow_weights_follow_where_a_step_says_so)
+            .find("if (share > 0.0f) {")
+            .put("if (p.lookahead) {"),
         test_fault!(
             "parameters change although the step is halted",
             FILE,
@@ -86,6 +102,23 @@ fn step() -> Vec<Fault> {
         )
         .find("from < 0 ? -from : from;")
         .put("from < 0 ? -from - 1 : from;"),
+        test_fault!("flips alternate nowhere", FILE, fed::the_device_draws_the_same_pixels_as_the_host)
+            .find("p.purpose}}, p.step->seed).word[2] ^ p.step->epoch;")
+            .put("p.purpose}}, p.step->seed).word[2];"),
+        test_fault!(
+            "the square is cut as high as wide is",
+            FILE,
+            fed::the_device_draws_the_same_pixels_as_the_host
+        )
+        .find("covers(p.cutout, place & 0xFFFF, p.height, at.row)")
+        .put("covers(p.cutout, place >> 16, p.height, at.row)"),
+        test_fault!(
+            "the square is cut before the flip",
+            FILE,
+            fed::the_device_draws_the_same_pixels_as_the_host
+        )
+        .find("covers(p.cutout, place >> 16, p.width, at.column)")
+        .put("covers(p.cutout, place >> 16, p.width, uint32_t(column))"),
         test_fault!("the label of another sample", FILE, fed::the_device_draws_the_same_pixels_as_the_host)
             .find("p.classes[sample];")
             .put("p.classes[at.image];"),

@@ -176,7 +176,7 @@ impl Launch {
 #[derive(Debug, Clone)]
 pub struct Memory {
     /// Parameters, momentum, gradients, running statistics: each region's first byte.
-    pub regions: [Address; 4],
+    pub regions: [Address; 5],
     /// Byte offsets of every parameter in its region.
     pub parameters: Vec<usize>,
     /// Byte offsets of every running statistic in its region.
@@ -195,7 +195,7 @@ impl Memory {
         const APART: u64 = 1 << 48;
         let state = &plan.graph.state;
         Self {
-            regions: [1, 2, 3, 4].map(|region| Address(region * APART)),
+            regions: [1, 2, 3, 4, 8].map(|region| Address(region * APART)),
             parameters: state.parameter_offsets(DType::F32).0,
             running: state.running_offsets(DType::F32).0,
             workspace: Address(5 * APART),
@@ -218,6 +218,7 @@ impl Memory {
             Region::Momentum => (self.regions[1], self.parameters[tensor]),
             Region::Gradients => (self.regions[2], self.parameters[tensor]),
             Region::Running => (self.regions[3], self.running[tensor]),
+            Region::Slow => (self.regions[4], self.parameters[tensor]),
         };
         View { address: base.offset(offset), bytes }
     }

@@ -7,7 +7,7 @@ use super::{Address, Launch, Site, THREADS, View, extent, spread};
 use crate::graph::{DType, Region, StateLayout};
 use crate::ops::{Op, Sgd, UpdateRunning};
 
-/// A parameter's place in the regions, in elements, and its L2 term.
+/// A parameter's place in the regions, in elements, its L2 term, and its factor of the learning rate.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct SgdTensor {
@@ -15,6 +15,8 @@ struct SgdTensor {
     elements: u64,
     decay: f32,
     center: f32,
+    rate: f32,
+    padding: u32,
 }
 
 /// The table that [`sgd`] reads: one row a parameter.
@@ -27,6 +29,8 @@ pub fn sgd_table(op: &Sgd, layout: &StateLayout) -> Vec<u8> {
             elements: parameter.shape.elements() as u64,
             decay: decay as f32,
             center: center as f32,
+            rate: op.rate(parameter.kind) as f32,
+            padding: 0,
         }
     };
     let rows: Vec<SgdTensor> = offsets.into_iter().zip(&layout.parameters).map(row).collect();
@@ -42,8 +46,11 @@ struct SgdParams {
     parameters: Address,
     momentum: Address,
     gradients: Address,
+    slow: Address,
     keep: f32,
     nesterov: u32,
+    lookahead: u32,
+    padding: u32,
 }
 
 /// `sgd`: a row of blocks for every parameter, long enough for the largest. None where there is nothing to train.
@@ -60,8 +67,11 @@ pub fn sgd(site: &Site<'_>, op: &Sgd) -> Option<Launch> {
         parameters: launch.writes(region(Region::Parameters)),
         momentum: launch.writes(region(Region::Momentum)),
         gradients: launch.reads(region(Region::Gradients)),
+        slow: launch.writes(region(Region::Slow)),
         keep: op.momentum as f32,
         nesterov: op.nesterov.into(),
+        lookahead: op.lookahead.into(),
+        padding: 0,
     };
     let [blocks, ..] = spread((largest as u64).div_ceil(EIGHT.into()));
     Some(launch.over([blocks, extent(layout.parameters.len()), 1], THREADS).with(&params))

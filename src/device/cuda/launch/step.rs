@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{Address, Launch, Memory, THREADS, View, spread};
-use crate::data::{Augment, Border};
+use crate::data::{Augment, Border, Flip};
 use crate::random::Purpose;
 
 /// What the host writes before every step.
@@ -16,12 +16,12 @@ pub struct StepInputs {
     pub seed: u64,
     /// The optimiser's.
     pub learning_rate: f32,
+    /// How far slow weights go toward the fast ones; 0: not in this step.
+    pub lookahead: f32,
     /// The epoch, from 0.
     pub epoch: u32,
     /// The step's place in the ring of outcomes.
     pub slot: u32,
-    /// Nothing.
-    pub padding: u32,
 }
 
 /// The card's own: not 0 once a loss was not sane; then the State changes no more.
@@ -79,7 +79,9 @@ struct BatchParams {
     mean_is_per_pixel: u32,
     pad: u32,
     flip: u32,
+    alternate: u32,
     reflect: u32,
+    cutout: u32,
     purpose: u32,
     padding: u32,
 }
@@ -108,8 +110,10 @@ pub fn batch(
         channels,
         mean_is_per_pixel: (set.mean.bytes != set.inverse.bytes).into(),
         pad: augment.pad,
-        flip: augment.flip.into(),
+        flip: (augment.flip != Flip::Never).into(),
+        alternate: (augment.flip == Flip::Alternating).into(),
         reflect: (augment.border == Border::Reflect).into(),
+        cutout: augment.cutout,
         purpose: Purpose::Augment as u32,
         padding: 0,
     };
