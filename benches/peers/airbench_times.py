@@ -16,7 +16,7 @@ files (--data), in a folder that goes afterwards. Of every seed this records
                        reading the data, making the network, evaluations in between, and the warm-up run
     training_seconds   the same after the last epoch, without the evaluation
     wall_seconds       around the whole call, by the processor's clock
-    accuracy           of the trained network, in per cent: plain, with the mirrored image's logits added (`flipped`), and
+    accuracy           of the trained network, in per cent: plain; with the mirrored image's logits added (`flipped`);
                        with the package's own six views (`augmented`)
 """
 

@@ -2,26 +2,26 @@
 
     compare_curves.py runs/NAME-s0 runs/NAME-s1 runs/NAME-s2 --peer torch.json --json curves.json
 
-Ours are run folders, one a seed; the peer's are files of torch_train.py. Each side needs two seeds, better three or more;
-the curves are compared where all of them have come to. Three tests, each Student's t-test of two means, the seeds'
-variance pooled over both sides: the means may differ by at most
+Ours are run folders, one a seed; the peer's are files of torch_train.py. Each side needs two seeds, better three; the
+curves are compared where all of them have come to. Three tests, each Student's t-test of two means, the seeds' variance
+pooled over both sides: the means may differ by at most
 
     t(99 %, seeds - 2) * deviation * sqrt(1 / our seeds + 1 / the peer's)
 
     the curve        The lines of metrics, a twentieth of an epoch each, are averaged to at most 20 stretches of equal
-                     length, which takes the noise of batches out. Of so many true stretches one in a hundred falls
-                     outside of its band by chance; it passes where no more do than chance makes in 99 of 100 cases
-                     (2 of 20).
+                     length, which takes the noise of batches out. Of true stretches one in a hundred falls outside
+                     of its band by chance; it passes where no more do than in 99 of 100 such cases (2 of 20).
     the mean loss    over the whole curve: one number a seed, which finds a small difference that goes on and on.
     test accuracy    after the last epoch that all have evaluated.
 
-A pair of programs that are both right therefore fails about three times in a hundred; with other seeds it then passes. A
-loss or accuracy that is no number fails. Prints a table and writes JSON with both curves. Exit status: 0 where they
-agree, 1 where they do not, 2 where they cannot be compared. Needs nothing beyond Python.
+Programs that are both right therefore fail about three times in a hundred, and pass with other seeds. A loss or accuracy
+that is no number fails. Prints a table and writes JSON with both curves. Exit status: 0 where they agree, 1 where they
+do not, 2 where they cannot be compared. Needs nothing beyond Python.
 """
 
 import argparse
 import datetime
+import functools
 import json
 import math
 import os
@@ -38,6 +38,7 @@ STRETCHES = 20
 # --------------------------------------------------------------------------------------------------- statistics
 
 
+@functools.lru_cache(maxsize=None)
 def t_quantile(confidence, freedom):
     """The t that a Student's variable stays within, on both sides, with this probability."""
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
@@ -71,13 +72,14 @@ def compared(ours, peer):
     """The t-test of two lists of numbers, one a seed."""
     freedom = len(ours) + len(peer) - 2
     means = statistics.fmean(ours), statistics.fmean(peer)
-    squares = sum((x - mean) ** 2 for values, mean in zip((ours, peer), means) for x in values)
-    deviation = math.sqrt(squares / freedom)
+    squares = [sum((x - mean) ** 2 for x in values) for values, mean in zip((ours, peer), means)]
+    deviation = math.sqrt(sum(squares) / freedom)
+    deviations = [math.sqrt(square / (len(values) - 1)) for values, square in zip((ours, peer), squares)]
     band = t_quantile(CONFIDENCE, freedom) * deviation * math.sqrt(1 / len(ours) + 1 / len(peer))
     difference = means[0] - means[1]
     return {
-        "ours": means[0], "ours_deviation": statistics.stdev(ours), "peer": means[1],
-        "peer_deviation": statistics.stdev(peer), "difference": difference, "band": band,
+        "ours": means[0], "ours_deviation": deviations[0], "peer": means[1], "peer_deviation": deviations[1],
+        "difference": difference, "band": band,
         # Rounding of equal numbers is no difference, and NaN is none that is within.
         "within": abs(difference) <= band + 1e-12 * abs(means[1]),
     }
@@ -175,6 +177,15 @@ def compare(ours, peer):
     }
 
 
+def without_nan(value):
+    """The same with None for what is no number, as JSON has it."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def show(result):
     """The table."""
     seeds = result["seeds"]
@@ -218,7 +229,7 @@ def main():
             "command": shlex.join(["compare_curves.py", *sys.argv[1:]]), "trained": ours[0][1],
         }
         with open(args.json, "w") as file:
-            json.dump(head | result, file)
+            json.dump(without_nan(head | result), file)
             file.write("\n")
     return 0 if result["agree"] else 1
 

@@ -125,10 +125,10 @@ def read_recipe(name):
 
 
 def description(model, classes, what="the model"):
-    """The dict of description.py for a model of `rir`, a table of its TOML. Raises ValueError where the peers have none.
+    """The dict of description.py for a model of `rir`, a table of its TOML. Raises ValueError where peers have none.
 
-    Generalized layers are one convolution with W + E, whichever of its two forms the model names: the function, and the
-    distribution of its first weights, is the same.
+    Generalized layers are one convolution with W + E, whichever of its two forms the model names: the function and the
+    distribution of its first weights are the same.
     """
     groups = model.get("groups", [])
     fits = (
