@@ -49,7 +49,7 @@ class Recipes(unittest.TestCase):
         for change, sentence in (
             ({"warp": 1}, "'warp'"), ({"schedule": {"kind": "wave"}}, "'wave'"), ({"preprocess": "zca"}, "'zca'"),
             ({"augment": {"pad": 4, "flip": "often"}}, "augment.flip = 'often'"),
-            ({"augment": {"pad": 4, "flip": True, "mixup": 1}}, "'mixup'"), ({"lookahead": {"every": 5}}, "'weight'"),
+            ({"augment": {"pad": 4, "flip": True, "mixup": 1}}, "'mixup'"), ({"lookahead": {"every": 5}}, "'share'"),
         ):
             with self.assertRaisesRegex(ValueError, sentence):
                 recipes.check_recipe({**paper, **change})
@@ -72,9 +72,11 @@ class Recipes(unittest.TestCase):
         self.assertEqual([recipes.line_every(steps) for steps in (1, 20, 21, 100)], [1, 1, 2, 5])
         self.assertEqual(recipes.steps_of({"epochs": 3}, 1003, 100), (10, 30))
         self.assertEqual(recipes.steps_of({"steps": 7}, 1003, 100), (10, 7))
-        lookahead = {"every": 5, "weight": 0.25}
-        shares = [recipes.lookahead_share(lookahead, step, 10) for step in (1, 5, 10)]
-        self.assertEqual(shares, [None, 1 - 0.75 / 8, 0.25])
+        lookahead = {"every": 5, "share": 0.25}
+        shares = [recipes.lookahead_share(lookahead, step, 12) for step in range(1, 13)]
+        self.assertEqual([step for step, share in enumerate(shares, start=1) if share], [5, 10, 12])
+        self.assertAlmostEqual(shares[4], 1 - 0.75 * (5 / 12) ** 3, places=12)
+        self.assertEqual(shares[11], 0.25)
         self.assertIsNone(recipes.lookahead_share({}, 5, 10))
 
 

@@ -114,7 +114,7 @@ elif command == "train":
         time.sleep(20)
     print(json.dumps(summary))
 elif command == "eval" and "--flip" in sys.argv:
-    print(json.dumps({"accuracy": 94.5, "flipped_accuracy": 94.75}))
+    print(json.dumps({"test_accuracy": 94.5, "flipped_test_accuracy": 94.75}))
 elif command == "reproduce":
     path = after("--output") + "/" + sys.argv[2] + ".json"
     asked = [sys.argv[i + 1] for i, word in enumerate(sys.argv) if word == "--only"]

@@ -59,8 +59,8 @@ def train(found):
     header = ["", "runs", *(f"to {float(target):g} %, s" for target in TARGETS)]
     header += ["all of it, s", "test accuracy, %", "with mirror images, %"]
     note = (
-        "Mean ± deviation of the seeds. Seconds of training steps, batches drawn among them: without loading, compiling "
-        "or evaluating; airbench's by its own clock, which has its whitening too. "
+        "Mean ± deviation of the seeds. Seconds of training steps, batches drawn among them: without loading or "
+        "evaluating; airbench's by its own clock, which has its whitening too. "
     )
     return table(header, rows) + "\n" + note + source(found, "train")
 
@@ -134,8 +134,9 @@ def tested(result):
     """Every fifth stretch of the curve, its mean, and the accuracy."""
     stretches = result["stretches"]
     step = max(1, len(stretches) // 4)
-    rows = [(f"loss up to step {s['last_step']:,}", s, ".3f") for s in stretches[step - 1 :: step]]
-    rows += [("loss, mean of all", result["mean_loss"], ".3f"), ("test accuracy, %", result["test_accuracy"], ".2f")]
+    named = ((f"loss of steps {s['first_step']:,} to {s['last_step']:,}", s) for s in stretches[step - 1 :: step])
+    rows = [(name, stretch, ".3f") for name, stretch in named]
+    rows += [("loss of all", result["mean_loss"], ".3f"), ("test accuracy, %", result["test_accuracy"], ".2f")]
     lines = []
     for name, test, form in rows:
         sides = (

@@ -9,14 +9,15 @@ pooled over both sides: the means may differ by at most
     t(99 %, seeds - 2) * deviation * sqrt(1 / our seeds + 1 / the peer's)
 
     the curve        The lines of metrics, a twentieth of an epoch each, are averaged to at most 20 stretches of equal
-                     length, which takes the noise of batches out. Of true stretches one in a hundred falls outside
-                     of its band by chance; it passes where no more do than in 99 of 100 such cases (2 of 20).
+                     length, which takes the noise of batches out. One true stretch in a hundred falls outside of
+                     its band by chance; it passes where no more do than in 99 of 100 such cases (2 of 20).
     the mean loss    over the whole curve: one number a seed, which finds a small difference that goes on and on.
     test accuracy    after the last epoch that all have evaluated.
 
-Programs that are both right therefore fail about three times in a hundred, and pass with other seeds. A loss or accuracy
-that is no number fails. Prints a table and writes JSON with both curves. Exit status: 0 where they agree, 1 where they
-do not, 2 where they cannot be compared. Needs nothing beyond Python.
+Programs that are both right therefore fail about three times in a hundred, and pass with other seeds. A loss or an
+accuracy that is no number fails. What changes a run less than its seeds do passes: more seeds find smaller differences.
+Prints a table and writes JSON with both curves. Exit status: 0 where they agree, 1 where they do not, 2 where they
+cannot be compared. Needs nothing beyond Python.
 """
 
 import argparse
@@ -161,9 +162,10 @@ def compare(ours, peer):
     def means(which):
         return ([statistics.fmean(c[step] for step in which) for c in losses[name]] for name in sides)
 
-    stretches = []
+    stretches, before = [], 0
     for piece in stretches_of(steps):
-        stretches.append({"last_step": piece[-1], **compared(*means(piece))})
+        stretches.append({"first_step": before + 1, "last_step": piece[-1], **compared(*means(piece))})
+        before = piece[-1]
     outside, allowed = sum(not s["within"] for s in stretches), allowed_outside(len(stretches), 1 - CONFIDENCE)
     mean = compared(*means(steps))
     accuracy = compared(*([c[evaluated[-1]] for c in accuracies[name]] for name in sides))
@@ -192,7 +194,7 @@ def show(result):
     print(f"{seeds['ours']} runs of ours, {seeds['peer']} of the peer; mean and deviation of the seeds")
     if result["differing_settings"]:
         print(f"the two sides differ in {', '.join(result['differing_settings'])}")
-    print(f"{'':16}{'ours':>18}{'peer':>18}{'difference':>12}{'band':>10}")
+    print(f"{'loss of steps':16}{'ours':>18}{'peer':>18}{'difference':>12}{'band':>10}")
 
     def row(name, test):
         both = (f"{test[side]:9.4f} ± {test[f'{side}_deviation']:6.4f}" for side in ("ours", "peer"))
@@ -201,7 +203,7 @@ def show(result):
         print(f"{name:16}{sides}{test['difference']:12.4f}{test['band']:10.4f}{mark}")
 
     for stretch in result["stretches"]:
-        row(f"to step {stretch['last_step']}", stretch)
+        row(f"{stretch['first_step']} to {stretch['last_step']}", stretch)
     row("mean loss", result["mean_loss"])
     row("test accuracy", result["test_accuracy"])
     count = f"{result['outside']} of {len(result['stretches'])} stretches outside, {result['allowed_outside']} allowed"

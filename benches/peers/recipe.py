@@ -22,7 +22,7 @@ KEYS = {
     "augment": None, "shift-rate": 1.0, "lookahead": {},
 }
 AUGMENT = {"pad": None, "flip": None, "border": "zero", "cutout": 0}
-LOOKAHEAD = {"every": None, "weight": None}
+LOOKAHEAD = {"every": None, "share": None}
 SCHEDULES = {"constant": (), "cosine": (), "steps": ("drops", "factor"), "one-cycle": ("warmup", "start", "end")}
 CONFIG = {
     "version": None, "data": None, "data-digest": None, "image": None, "device": None, "precision": None, "fuse": None,
@@ -209,7 +209,10 @@ def half_cosine(x):
 
 
 def lookahead_share(lookahead, step, total):
-    """The share of the way to the fast weights that the slow ones go after `step` steps; None where they stay."""
-    if not lookahead or step % lookahead["every"]:
+    """The share of the way to the fast weights that the slow ones go after `step` steps; None where they stay.
+
+    They follow every few steps, and after the last.
+    """
+    if not lookahead or (step % lookahead["every"] and step != total):
         return None
-    return 1 - (1 - lookahead["weight"]) * (step / total) ** 3
+    return 1 - (1 - lookahead["share"]) * (step / total) ** 3

@@ -58,7 +58,7 @@ class Engine:
         return [self.binary, "train", "--resume", folder, "--quiet", "--json", *options]
 
     def evaluate(self, folder, options=()):
-        """A run's `accuracy` on the test images, and `flipped_accuracy`, with each one's mirror image as well."""
+        """What a run gets right of the test images, and what where it sees each one's mirror image as well."""
         command = [self.binary, "eval", folder, "--flip", "--device", self.device, *self.chosen(self.device), "--json"]
         return [*command, *(["--precision", "bf16"] if self.device == "cuda" else []), *options]
 
@@ -144,6 +144,14 @@ def reached(lines, targets):
     epochs = [line for line in lines if line["kind"] == "epoch" and line.get("test_accuracy") is not None]
     firsts = {target: next((line for line in epochs if line["test_accuracy"] >= target), None) for target in targets}
     return {str(target): line and {key: line.get(key) for key in keys} for target, line in firsts.items()}
+
+
+def flipped_accuracy(done):
+    """What an evaluation came to with mirror images, or None."""
+    try:
+        return json.loads(done.stdout)["flipped_test_accuracy"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def epochs_of(lines):

@@ -112,10 +112,10 @@ def flipped(work, folder):
     if found is None:
         title, command = f"eval {os.path.basename(folder)}", work.suite.engine.evaluate(folder)
         done = work.run(title, command, 300.0, environment(work))
-        found = engine.last_line(done) if done else {}
-        if "flipped_accuracy" in found:
-            results.write(kept, {key: found[key] for key in ("accuracy", "flipped_accuracy")})
-    return found.get("flipped_accuracy")
+        found = {"flipped_accuracy": engine.flipped_accuracy(done) if done else None}
+        if found["flipped_accuracy"] is not None:
+            results.write(kept, found)
+    return found["flipped_accuracy"]
 
 
 def spread_of(runs):
