@@ -53,6 +53,8 @@ class Recipes(unittest.TestCase):
         ):
             with self.assertRaisesRegex(ValueError, sentence):
                 recipes.check_recipe({**paper, **change})
+        with self.assertRaisesRegex(ValueError, "no recipe 'papr'; the built-in ones are .*paper, "):
+            recipes.read_recipe("papr")
         with self.assertRaisesRegex(ValueError, "lacks the key 'momentum'"):
             recipes.check_recipe({key: value for key, value in paper.items() if key != "momentum"})
 
@@ -164,7 +166,7 @@ class Train(CardCase):
         with open(self.python, "w") as file:
             file.write(PRETENDED_PYTHON)
         os.chmod(self.python, 0o755)
-        os.mkdir(self.path("data"))
+        os.makedirs(self.path("data/cifar-100-binary"))
 
     def train(self, pretend="", **environment):
         """Runs the stage on a card, with CIFAR and the peers."""
@@ -226,10 +228,12 @@ class Train(CardCase):
         self.assertEqual([entry["why"] for entry in stage["failed"]], ["they disagree"])
         self.assertIn("**disagree**", report.blocks(self.path("out"))["curves"])
 
-    def test_missing_peers_are_named(self):
+    def test_missing_peers_and_data_are_named(self):
+        os.rmdir(self.path("data/cifar-100-binary"))
         self.assertEqual(self.train(PYTHON="/no/python").returncode, 0)
         stage = self.stage("train", "cuda")
-        self.assertEqual([text.split(":")[0] for text in stage["not_run"]], ["airbench", "curves"])
+        names = [text.split(":")[0] for text in stage["not_run"]]
+        self.assertEqual(names, ["airbench", "curves", "reproduce cifar100 rir-18-wide", "reproduce cifar100"])
         self.assertEqual(len(stage["results"]["fast"]["runs"]), 3)
 
 

@@ -121,6 +121,9 @@ def check_recipe(table, what="the recipe"):
 def read_recipe(name):
     """A built-in recipe by its name, or one from a .toml file."""
     path = name if name.endswith(".toml") else os.path.join(RECIPES, f"{name}.toml")
+    if path != name and not os.path.isfile(path):
+        known = sorted(file[: -len(".toml")] for file in os.listdir(RECIPES))
+        raise ValueError(f"no recipe '{name}'; the built-in ones are {', '.join(known)}, others end in .toml")
     return check_recipe(read_toml(path), path)
 
 

@@ -57,10 +57,10 @@ class Engine:
         """The run in that folder, continued."""
         return [self.binary, "train", "--resume", folder, "--quiet", "--json", *options]
 
-    def evaluate(self, folder, options=()):
+    def evaluate(self, folder):
         """What a run gets right of the test images, and what where it sees each one's mirror image as well."""
         command = [self.binary, "eval", folder, "--flip", "--device", self.device, *self.chosen(self.device), "--json"]
-        return [*command, *(["--precision", "bf16"] if self.device == "cuda" else []), *options]
+        return [*command, *(["--precision", "bf16", "--batch-size", "500"] if self.device == "cuda" else [])]
 
     def reproduce(self, table, output, seconds, options=(), device=None):
         """A table of the paper, trained on from where it stands below the folder `output`."""
@@ -68,9 +68,11 @@ class Engine:
         command = [self.binary, "reproduce", table, "--device", device, *self.chosen(device), *options]
         return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output, "--quiet", "--json"]
 
-    def analyze(self, folder, output):
+    def analyze(self, folder, output, options=(), device=None):
         """What a trained network's streams and filters do, written into the folder `output`."""
-        return [self.binary, "analyze", folder, "--output", output, "--json"]
+        device = device or self.device
+        command = [self.binary, "analyze", folder, "--device", device, *self.chosen(device), *options]
+        return [*command, "--output", output, "--json"]
 
     def bench(self, what, subject, batch, output, seconds, options=()):
         """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts instead."""

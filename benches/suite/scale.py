@@ -45,6 +45,7 @@ class Scale:
     # What is trained on CIFAR, or would take the emulator minutes, is rehearsed on the processor.
     train_device: str = "cuda"
     reproduce: tuple = ("--precision", "bf16")
+    analyze: tuple = ("--precision", "bf16", "--batch-size", "500")
     tables: tuple = ("cifar10", "depth", "all-cnn", "streams", "few-data", "cifar100")
 
 
@@ -64,7 +65,8 @@ def of(device, folder):
         train_model=model, fast=("--recipe", "quick", "--batch-size", "4", "--steps", "6"),
         curves=("--recipe", "quick", "--batch-size", "20", "--steps", "20"), seeds=2, least_seconds=3.0,
         train_device="cpu",
-        reproduce=("--narrow", "16", "--recipe", "quick", "--epochs", "1", "--subset", "100"), tables=("all-cnn",),
+        reproduce=("--narrow", "8", "--recipe", "quick", "--epochs", "1", "--subset", "100"), tables=("all-cnn",),
+        analyze=("--images", "50", "--similarity-images", "20"),
     )
 
 

@@ -202,6 +202,8 @@ def reproduce(work, table, only=()):
     name = " ".join(["reproduce", table, *only])
     if work.left() < suite.scale.least_seconds:
         return work.skip(name, "no time was left")
+    if table == "cifar100" and suite.data and not any("cifar-100" in name for name in os.listdir(suite.data)):
+        return work.skip(name, f"no CIFAR-100 in {suite.data}: data-scripts/fetch-cifar.sh 100 {suite.data}")
     data = os.path.abspath(suite.data) if suite.engine.device == "cuda" else "synthetic"
     options = ["--data", data, *suite.scale.reproduce]
     options += [text for cell in only for text in ("--only", cell)]
@@ -236,7 +238,8 @@ def analysis(work):
     folder = os.path.join(output, "analysis", finished)
     found = engine.read_json(os.path.join(folder, "analysis.json"))
     if found is None:
-        command = work.suite.engine.analyze(engine.run_folder(output, finished), folder)
+        scale, run_folder = work.suite.scale, engine.run_folder(output, finished)
+        command = work.suite.engine.analyze(run_folder, folder, scale.analyze, scale.train_device)
         work.run(f"analyze {finished}", command, environment=environment(work))
         found = engine.read_json(os.path.join(folder, "analysis.json"))
     if found is not None:
