@@ -10,52 +10,21 @@ Needs nothing beyond Python. Where a stage has no result of a card, its block sa
 import argparse
 import os
 import re
-import statistics
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "suite"))
 
 import engine  # noqa: E402
+import report_training  # noqa: E402
 import results  # noqa: E402
+from markdown import median, nothing, number, source, table  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- results:([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FORMS = {
     "eager": "PyTorch eager", "graphs": "CUDA graphs", "compiled": "compiled",
     "compiled-graphs": "compiled, CUDA graphs",
 }
-
-
-# ----------------------------------------------------------------------------------------------------- writing
-
-
-def table(header, rows):
-    """A table of Markdown; a column's cells are text."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def number(value, form):
-    """A number in its format, or a dash where there is none."""
-    return "–" if value is None else format(value, form)
-
-
-def source(found, stage):
-    """A sentence that says where a block's figures are from."""
-    path, result = found[stage]
-    name = os.path.basename(path)
-    day = result["date"][:10]
-    return f"{result['card']}, driver {result['driver']}, {day}: [`{name}`](benches/results/{name}).\n"
-
-
-def nothing(stage):
-    return f"Nothing was measured on a card yet; `benches/gpu-suite.sh {stage}` does it.\n"
-
-
-def median(values):
-    """Of those that are numbers; None of none."""
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
 
 
 # ------------------------------------------------------------------------------------------------------ blocks
@@ -105,23 +74,9 @@ def profile_details(found):
     return f"{sum(len(case['kernels']) for case in found.get('cases', []))} kernels"
 
 
-def train_details(found):
-    parts = []
-    for run in found.get("runs", []):
-        curve = run["curve"]
-        if not curve:
-            continue
-        last = curve[-1]
-        kind = next((key for key in ("test_accuracy", "synthetic_test_accuracy") if key in last), None)
-        if kind:
-            words = kind.replace("_", " ")
-            parts.append(f"{run['name']}: {words} {last[kind]:.2f} % after {last['epoch']} epochs")
-    return ", ".join(parts)
-
-
 DETAILS = {
     "test": test_details, "sanitize": sanitize_details, "tune": tune_details, "profile": profile_details,
-    "train": train_details,
+    "train": report_training.details,
 }
 
 
@@ -334,8 +289,10 @@ def fusion(found):
 
 BLOCKS = {
     "stages": stages, "step": step, "choices": choices, "ladder": ladder, "fusion": fusion, "passes": passes,
-    "breakdown": breakdown, "profile": profile,
+    "breakdown": breakdown, "profile": profile, "train": report_training.train,
 }
+# Blocks of files that are no stage's.
+FOLDER_BLOCKS = {"reproduce": report_training.reproduce, "curves": report_training.curves}
 
 
 # -------------------------------------------------------------------------------------------------------- main
@@ -344,7 +301,9 @@ BLOCKS = {
 def blocks(folder):
     """name -> what stands in a block of this name, by the results of a folder."""
     found = results.newest(folder)
-    return {name: block(found) for name, block in BLOCKS.items()} | {"layers": layers(found, predictions(folder))}
+    written = {name: block(found) for name, block in BLOCKS.items()}
+    written |= {name: block(found, folder) for name, block in FOLDER_BLOCKS.items()}
+    return written | {"layers": layers(found, predictions(folder))}
 
 
 def rewritten(text, written, path):

@@ -80,26 +80,37 @@ class Training:
         return loss.detach(), dict(zip(self.leaves, torch.autograd.grad(loss, list(self.leaves.values()))))
 
     @torch.no_grad()
-    def update(self, grads, learning_rate, momentum, weight_decay):
-        """v = momentum v + g; w = w - learning_rate v; W and linear weights decay to 0, batch norm's scales to 1."""
+    def update(self, grads, learning_rate, momentum, weight_decay, nesterov=False, decay_scale=True, shift_rate=1.0):
+        """v = momentum v + g; w = w - learning_rate v; W and linear weights decay to 0, batch norm's scales to 1.
+
+        decay_scale    whether scales decay at all
+        shift_rate     factor of the learning rate for shifts and biases, which never decay
+        """
         names = list(self.masters)
         copy_all([self.wide_grads[n] for n in names], [grads[n] for n in names])
         grads = {**grads, **self.wide_grads}
         scales = [n for n in self.leaves if n.endswith(".bn.weight")]
-        # Fused SGD adds weight_decay * scale; less weight_decay that is the decay toward 1.
-        grads |= zip(scales, torch._foreach_sub([grads[n] for n in scales], weight_decay))
         shifts = [n for n in self.leaves if n.endswith(".bias")]
-        decayed = [n for n in self.leaves if n not in shifts]
-        rates = dict(momentum=momentum, lr=learning_rate, dampening=0.0, nesterov=False, maximize=False)
-        for names, decay in ((decayed, weight_decay), (shifts, 0.0)):
-            lists = [[self.master(n) for n in names], [grads[n] for n in names], [self.velocities[n] for n in names]]
-            sgd(*lists, fused=True, weight_decay=decay, **rates)
+        if decay_scale:
+            # Fused SGD adds weight_decay * scale; less weight_decay that is the decay toward 1.
+            grads |= zip(scales, torch._foreach_sub([grads[n] for n in scales], weight_decay))
+        undecayed = [] if decay_scale else scales
+        decayed = [n for n in self.leaves if n not in (*undecayed, *shifts)]
+        shared = dict(momentum=momentum, dampening=0.0, nesterov=nesterov, maximize=False)
+        for names, decay, rate in (
+            (decayed, weight_decay, learning_rate), (undecayed, 0.0, learning_rate),
+            (shifts, 0.0, learning_rate * shift_rate),
+        ):
+            if names:
+                sources = (self.master, grads.__getitem__, self.velocities.__getitem__)
+                lists = ([source(n) for n in names] for source in sources)
+                sgd(*lists, fused=True, weight_decay=decay, lr=rate, **shared)
 
-    def step(self, images, labels, learning_rate=0.1, momentum=0.9, weight_decay=2e-4):
-        """A whole step; returns the loss before it."""
+    def step(self, images, labels, learning_rate=0.1, momentum=0.9, weight_decay=2e-4, **options):
+        """A whole step; returns the loss before it. `options` are those of `update`."""
         self.refresh()
         loss, grads = self.gradients(images, labels)
-        self.update(grads, learning_rate, momentum, weight_decay)
+        self.update(grads, learning_rate, momentum, weight_decay, **options)
         return loss
 
     # ---------------------------------------------------------------------------------------------- tensors

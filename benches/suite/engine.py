@@ -57,6 +57,23 @@ class Engine:
         """The run in that folder, continued."""
         return [self.binary, "train", "--resume", folder, "--quiet", "--json", *options]
 
+    def evaluate(self, folder):
+        """What a run gets right of the test images, and what where it sees each one's mirror image as well."""
+        command = [self.binary, "eval", folder, "--flip", "--device", self.device, *self.chosen(self.device), "--json"]
+        return [*command, *(["--precision", "bf16", "--batch-size", "500"] if self.device == "cuda" else [])]
+
+    def reproduce(self, table, output, seconds, options=(), device=None):
+        """A table of the paper, trained on from where it stands below the folder `output`."""
+        device = device or self.device
+        command = [self.binary, "reproduce", table, "--device", device, *self.chosen(device), *options]
+        return [*command, "--time-limit", f"{max(1, int(seconds))}s", "--output", output, "--quiet", "--json"]
+
+    def analyze(self, folder, output, options=(), device=None):
+        """What a trained network's streams and filters do, written into the folder `output`."""
+        device = device or self.device
+        command = [self.binary, "analyze", folder, "--device", device, *self.chosen(device), *options]
+        return [*command, "--output", output, "--json"]
+
     def bench(self, what, subject, batch, output, seconds, options=()):
         """`ops`, `layers MODEL`, `step MODEL`, `ladder OP` or `fusion MODEL`. The emulator counts instead."""
         command = [self.binary, "bench", what, *([subject] if subject else []), "--device", self.device]
@@ -114,6 +131,49 @@ def metrics(folder):
 def losses(folder):
     """The training loss of each line of a run's steps."""
     return [line["train_loss"] for line in metrics(folder) if line["kind"] == "step"]
+
+
+def summed_up(folder, summary):
+    """A run that has finished: what a training summary says, by the keys that results have."""
+    keys = ("seed", "finished", "steps", "total_steps", "epochs", "seconds", "training_seconds", "load_seconds")
+    found = {key: summary.get(key) for key in (*keys, "images_per_second", "synthetic")}
+    return found | {"accuracy": summary.get("test_accuracy"), "run": os.path.basename(folder)}
+
+
+def reached(lines, targets):
+    """For each accuracy the first epoch whose evaluation came to it, with the seconds until its last step; or None."""
+    keys = ("epoch", "training_seconds", "seconds")
+    epochs = [line for line in lines if line["kind"] == "epoch" and line.get("test_accuracy") is not None]
+    firsts = {target: next((line for line in epochs if line["test_accuracy"] >= target), None) for target in targets}
+    return {str(target): line and {key: line.get(key) for key in keys} for target, line in firsts.items()}
+
+
+def flipped_accuracy(done):
+    """What an evaluation came to with mirror images, or None."""
+    try:
+        return json.loads(done.stdout)["flipped_test_accuracy"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def epochs_of(lines):
+    """The lines of whole epochs."""
+    return [line for line in lines if line["kind"] == "epoch"]
+
+
+def table(output, name):
+    """What `rir reproduce` has written of a table: `cells`, each with `runs`; `deviations` from the paper; or None."""
+    return read_json(os.path.join(output, f"{name}.json"))
+
+
+def runs_of(found):
+    """The runs of a table: `run` (its folder's name), `cell`, `state`, `steps`, `total_steps`, `test_accuracy`."""
+    return [run for cell in (found or {}).get("cells", []) for run in cell["runs"]]
+
+
+def run_folder(output, run):
+    """Where `rir reproduce` keeps a run."""
+    return os.path.join(output, "runs", run)
 
 
 def checked(done):

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../peers")
 
@@ -15,13 +16,13 @@ class Peers:
         self.found = {}
 
     def lacks(self, name):
-        """Why `torch` or `jax` cannot be timed, or None."""
+        """Why `torch`, `jax` or `airbench` cannot be run, or None."""
         if name not in self.found:
             self.found[name] = self.look(name)
         return self.found[name]
 
     def look(self, name):
-        command = [self.pythons[name], "-c", f"import numpy, {name}; print({name}.__version__)"]
+        command = [self.pythons[name], "-c", f"import numpy, {name}"]
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=180)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -54,6 +55,26 @@ class Peers:
     def torch_check(self, trace, checkpoint, batch):
         """PyTorch's own numbers against a trace of ours."""
         return self.torch("--check", trace, "--checkpoint", checkpoint, "--input", batch)
+
+    def torch_train(self, run, data, seed, seconds, output):
+        """One seed of the same training as a run of ours."""
+        script = os.path.join(FOLDER, "torch_train.py")
+        return [
+            self.pythons["torch"], script, "--run", run, "--data", data, "--seed", str(seed), "--device", self.device,
+            "--time-limit", str(int(seconds)), "--json", output,
+        ]
+
+    def compare_curves(self, runs, files, output):
+        """Whether the curves of our runs and of those files agree."""
+        return [sys.executable, os.path.join(FOLDER, "compare_curves.py"), *runs, "--peer", *files, "--json", output]
+
+    def airbench(self, data, runs, seconds, output):
+        """airbench95 and airbench96; begins no run after so many seconds."""
+        script = os.path.join(FOLDER, "airbench_times.py")
+        return [
+            self.pythons["airbench"], script, "--data", data, "--runs", str(runs), "--time-limit", str(int(seconds)),
+            "--json", output,
+        ]
 
     def jax_step(self, batch, output):
         """The step, compiled as a whole."""

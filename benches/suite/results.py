@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import statistics
 
 STAGES = ("test", "sanitize", "tune", "kernels", "step", "profile", "train")
 KEYS = ("stage", "date", "card", "device", "kernels_hash", "results", "not_run", "failed")
@@ -72,6 +73,13 @@ def stale(folder, kernels_hash, device="cuda"):
             path, result = found[stage]
             lines.append((stage, f"{os.path.basename(path)} is of other kernels ({short(result['kernels_hash'])})"))
     return lines
+
+
+def spread(values):
+    """Count, mean and sample deviation (none of fewer than two) of those that are numbers."""
+    known = [value for value in values if value is not None]
+    mean = statistics.fmean(known) if known else None
+    return {"count": len(known), "mean": mean, "deviation": statistics.stdev(known) if len(known) > 1 else None}
 
 
 def short(kernels_hash):

@@ -37,8 +37,16 @@ class Scale:
     peer_repeats: int = 20
     peer_precision: str = "bf16"
     # train
-    train: tuple = ("--recipe", "quick", "--batch-size", "128", "--lr", "0.1", "--precision", "bf16")
     train_model: str = "rir-18-wide"
+    fast: tuple = ("--recipe", "fast", "--precision", "bf16")
+    curves: tuple = ("--recipe", "fast", "--precision", "bf16", "--epochs", "4")
+    seeds: int = 3
+    least_seconds: float = 45.0  # of a table: what the part before it leaves for its own end begins none
+    # What is trained on CIFAR, or would take the emulator minutes, is rehearsed on the processor.
+    train_device: str = "cuda"
+    reproduce: tuple = ("--precision", "bf16")
+    analyze: tuple = ("--precision", "bf16", "--batch-size", "500")
+    tables: tuple = ("cifar10", "depth", "all-cnn", "streams", "few-data", "cifar100")
 
 
 def of(device, folder):
@@ -54,7 +62,11 @@ def of(device, folder):
         model, ["--description", json.dumps(TINY)], tiny, data, TINY_SIZE, ("--image", f"{TINY_SIZE}x{TINY_SIZE}"),
         check_filter="two_stream_update/n2h2w2", steps=4, batch=4, long_steps=12, layer_batches=(2, 3), batches=(2, 3),
         forms=("eager", "graphs"), four_forms=("four-eager",), peer_steps=3, peer_repeats=3,
-        train=("--recipe", "quick", "--batch-size", "4", "--steps", "6"), train_model=model,
+        train_model=model, fast=("--recipe", "quick", "--batch-size", "4", "--steps", "6"),
+        curves=("--recipe", "quick", "--batch-size", "20", "--steps", "20"), seeds=2, least_seconds=3.0,
+        train_device="cpu",
+        reproduce=("--narrow", "8", "--recipe", "quick", "--epochs", "1", "--subset", "100"), tables=("all-cnn",),
+        analyze=("--images", "50", "--similarity-images", "20"),
     )
 
 

@@ -49,19 +49,20 @@ stages (default: all; they run in this order, and one that fails does not end th
   kernels     every kernel beside its limit, the ladder, and every convolution beside cuDNN's through PyTorch
   step        the training step beside PyTorch's (eager, CUDA graphs, compiled) and JAX's, by turns, at four batches
   profile     Nsight Compute over the three heaviest operations of the step, as stage kernels has measured them
-  train       rir-18-wide with a short recipe, then with the paper's where --data is given; goes on when called again
+  train       recipe `fast` on CIFAR-10 beside airbench, its curves beside PyTorch's; then the paper's tables, the
+              18-wide RiR first; goes on when called again. Needs --data
 options
   --device cuda|cuda:N|emu   emu rehearses every stage without a card, at tiny sizes [default: cuda]
   --time-limit SECONDS       end before this; what did not fit is named in the results [default: 1800]
   --binary PATH              the program [default: target/release/rir]
   --output DIR               where the results go [default: benches/results; of a rehearsal: target/rehearsal]
-  --data DIR                 the folder that holds CIFAR-10 (data-scripts/fetch-cifar.sh 10 DIR)
+  --data DIR                 the folder that holds CIFAR-10, and CIFAR-100 (data-scripts/fetch-cifar.sh 10 DIR)
   --stale                    only list the stages whose newest result is of other kernels than the program's; exit
                              status 1 where there are any
 exit status: 0, 1 where anything failed, 2 for a wrong argument or where there is no card
 
-environment: PYTHON has PyTorch, JAX_PYTHON has JAX [default: python3, and PYTHON]. A peer that is missing is named
-and left out. Needs an NVIDIA driver of release 580 or newer; compute-sanitizer and ncu from the CUDA
+environment: PYTHON has PyTorch, and airbench for stage train; JAX_PYTHON has JAX [default: python3, and PYTHON]. A
+peer that is missing is named and left out. Needs an NVIDIA driver of release 580 or newer; compute-sanitizer and ncu from the CUDA
 toolkit.
 
 The machine with the card needs neither Rust nor git, only this repository's files and the program, which knows its
@@ -79,6 +80,7 @@ class Suite:
         self.scale = scale.of(device, folder)
         pythons = {"torch": os.environ.get("PYTHON", "python3")}
         pythons["jax"] = os.environ.get("JAX_PYTHON", pythons["torch"])
+        pythons["airbench"] = pythons["torch"]
         self.peers = Peers(pythons, device, self.scale)
         self.data, self.output = args.data, args.output
         self.choices = os.path.join(args.output, "choices", results.choices_name(head["card"], head["kernels_hash"]))
