@@ -161,22 +161,27 @@ impl Analysis {
             self.layers.iter().filter_map(|layer| Some((layer, layer.ratio()?))).collect();
         let least = ratios.iter().min_by(|a, b| a.1.total_cmp(&b.1));
         let most = ratios.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        let (Some((low, least)), Some((high, most))) = (least, most) else {
-            return "Activations: the transient stream is zero everywhere.".into();
+        let sizes = match (least, most) {
+            (Some((low, least)), Some((high, most))) => format!(
+                "r is larger than t behind {} of {} layers, by a factor from {least:.2} (behind {}) to {most:.2} (behind {})",
+                ratios.iter().filter(|(_, ratio)| *ratio > 1.0).count(),
+                self.layers.len(),
+                low.short,
+                high.short
+            ),
+            _ => "there is nothing to compare r with".into(),
         };
-        let silent = self.layers.len() - ratios.len();
-        let silent = match silent {
-            0 => String::new(),
-            _ => format!("; t is zero behind {}", counted(silent as u64, "layer")),
+        let dead = |name: &str, size: fn(&LayerReport) -> f64| {
+            let dead = self.layers.iter().filter(|layer| size(layer) == 0.0);
+            let dead: Vec<&str> = dead.map(|layer| layer.short.as_str()).collect();
+            if dead.is_empty() {
+                String::new()
+            } else {
+                format!("; {name} is zero behind {}", dead.join(", "))
+            }
         };
-        format!(
-            "Activations: r is larger than t behind {} of {} layers, by a factor from {least:.2} (behind {}) to {most:.2} \
-             (behind {}){silent}.",
-            ratios.iter().filter(|(_, ratio)| *ratio > 1.0).count(),
-            self.layers.len(),
-            low.short,
-            high.short
-        )
+        let [r, t] = [dead("r", |layer| layer.residual_rms), dead("t", |layer| layer.transient_rms)];
+        format!("Activations: {sizes}{r}{t}.")
     }
 
     /// What r keeps and forgets.

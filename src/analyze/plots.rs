@@ -3,6 +3,7 @@
 use super::{Analysis, Effect, LayerReport, Quarter};
 use crate::error::Result;
 use crate::plot::{Axis, Heatmap, Level, Lines, Point, Scale, Series};
+use crate::text::grouped;
 
 impl Analysis {
     /// The figures as SVG, by the names of their files: accuracy without streams, quarters and identities, the sizes of
@@ -36,7 +37,12 @@ impl Analysis {
                 |layer: &LayerReport| layer.quarters.iter().find(|q| q.quarter == quarter).map(|q| q.without);
             self.effects(&named(quarter), of)
         });
-        self.accuracy_plot("accuracy with one quarter of one layer's filter zero", &series, &self.levels())
+        // A quarter is a small part: chance, far below, would press its effects together.
+        self.accuracy_plot(
+            "accuracy with one quarter of one layer's filter zero",
+            &series,
+            &self.levels()[..1],
+        )
     }
 
     fn identity_plot(&self) -> Result<String> {
@@ -96,22 +102,31 @@ impl Analysis {
     fn accuracy_plot(&self, what: &str, series: &[Series], levels: &[Level]) -> Result<String> {
         let synthetic = if self.source.synthetic { "synthetic " } else { "" };
         let title = format!("{} on {}: {what}", self.model, self.source.data);
-        let y = format!("{synthetic}test accuracy, % of {} images", self.images);
-        self.draw(&title, &Axis { title: y, scale: Scale::Linear }, series, levels)
+        let y = format!("{synthetic}test accuracy, % of {} images", grouped(self.images as u64));
+        let bars = "; bars: 95 % intervals of the change";
+        self.draw(&title, bars, &Axis { title: y, scale: Scale::Linear }, series, levels)
     }
 
     /// Sizes are compared by their ratios, unless one is 0.
     fn size_plot(&self, what: &str, unit: &str, series: &[Series]) -> Result<String> {
         let is_positive = series.iter().flat_map(|series| &series.points).all(|point| point.y > 0.0);
         let scale = if is_positive { Scale::Log } else { Scale::Linear };
-        self.draw(&format!("{}: {what}", self.model), &Axis { title: unit.into(), scale }, series, &[])
+        self.draw(&format!("{}: {what}", self.model), "", &Axis { title: unit.into(), scale }, series, &[])
     }
 
-    fn draw(&self, title: &str, y: &Axis, series: &[Series], levels: &[Level]) -> Result<String> {
+    /// Over the layers; `remark` follows the title of their axis.
+    fn draw(
+        &self,
+        title: &str,
+        remark: &str,
+        y: &Axis,
+        series: &[Series],
+        levels: &[Level],
+    ) -> Result<String> {
         let names = self.layers.iter().map(|layer| layer.short.clone()).collect();
         let has_groups = self.layers.iter().any(|layer| layer.short.contains('.'));
         let x = if has_groups { "layer: group.block.layer" } else { "layer" };
-        let x = Axis { title: x.into(), scale: Scale::Named(names) };
+        let x = Axis { title: format!("{x}{remark}"), scale: Scale::Named(names) };
         let breaks: Vec<f64> = self.starts().iter().map(|&at| at as f64 - 0.5).collect();
         Lines { title, x: &x, y, series, levels, breaks: &breaks }.draw()
     }

@@ -208,8 +208,9 @@ impl Lines<'_> {
             let x = frame.right + 22.0;
             let colour = name.series.map_or(FAINT, colour::series);
             canvas.line(&[name.from, (x - 8.0, y)], colour.mix(0.4), 1)?;
-            if let Some(i) = name.series {
-                canvas.marker(i, (x, y), colour)?;
+            match name.series {
+                Some(i) => canvas.marker(i, (x, y), colour)?,
+                None => canvas.dashes((x - 6.0, y), (x + 7.0, y), colour, 1)?,
             }
             canvas.text(name.text, (x + 11.0, y), Style::new(LABEL, colour))?;
         }
