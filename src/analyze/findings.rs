@@ -17,13 +17,22 @@ impl Analysis {
 
     fn whole(&self) -> String {
         let synthetic = if self.source.synthetic { "synthetic " } else { "" };
+        let guesses = match self.guesses(self.accuracy) {
+            true => " It is guessing itself, so that what it loses without a part tells nothing.",
+            false => "",
+        };
         format!(
             "The whole network is right on {:.2} % of {} {synthetic}test images; always naming the commonest class would \
-             be on {:.2} %.",
+             be on {:.2} %.{guesses}",
             self.accuracy,
             grouped(self.images as u64),
             self.chance
         )
+    }
+
+    /// Whether so much accuracy is hardly more than always naming the commonest class.
+    fn guesses(&self, accuracy: f64) -> bool {
+        accuracy <= self.chance + GUESSING
     }
 
     /// Which stream carries accuracy.
@@ -52,10 +61,10 @@ impl Analysis {
             }
         };
         let guesses = |stream: &[(&LayerReport, Effect)]| {
-            stream.iter().filter(|(_, effect)| effect.accuracy <= self.chance + GUESSING).count()
+            stream.iter().filter(|(_, effect)| self.guesses(effect.accuracy)).count()
         };
         let [r, t] = [guesses(&residual), guesses(&transient)];
-        if r + t > 0 {
+        if r + t > 0 && !self.guesses(self.accuracy) {
             text += &format!(
                 " Within {GUESSING} points of guessing it is behind {} without r, and behind {} without t: losses as large \
                  as they can be, which tell no layer from another.",
@@ -119,7 +128,7 @@ impl Analysis {
         let all = self.without_identities;
         let verdict = match (all.is_measurable(), all.change < 0.0) {
             (false, _) => "which these images cannot tell from no change",
-            (true, true) if all.accuracy <= self.chance + GUESSING => "which is guessing",
+            (true, true) if self.guesses(all.accuracy) => "which is guessing",
             (true, true) => "a part of what it had",
             (true, false) => "more than it had",
         };

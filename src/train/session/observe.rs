@@ -23,8 +23,8 @@ impl Session {
         Ok(())
     }
 
-    /// Evaluates a batch and shows every layer's activation (N, H, W, C), by its place in [`Description::layer_names`],
-    /// where `wanted` says so.
+    /// Evaluates a batch and shows every layer's activation (N, H, W, C), by its place in
+    /// [`layer_names`](crate::nn::Description::layer_names), where `wanted` says so.
     ///
     /// # Errors
     /// If the lengths do not fit, or the device failed.
@@ -44,7 +44,7 @@ impl Session {
         Ok(())
     }
 
-    /// The values of a parameter, by its place in [`StateLayout::parameters`], in memory order: K R S C of a filter.
+    /// The values of a parameter, by its place in [`Session::layout`], in memory order: K R S C of a filter.
     ///
     /// # Errors
     /// If the device failed.
