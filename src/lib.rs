@@ -91,6 +91,7 @@
 //! # }
 //! ```
 
+pub mod analyze;
 pub mod bench;
 pub mod check;
 pub mod convert;
@@ -101,6 +102,7 @@ pub mod graph;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod plot;
 pub mod predict;
 pub mod random;
 pub mod savings;

@@ -34,7 +34,8 @@ pub fn evaluate(
     normaliser: &Arc<Normaliser>,
     batch: usize,
 ) -> Result<Evaluation> {
-    let classes = check(session, images)?;
+    suits(session, images)?;
+    let classes = session.options().classes;
     let mut confusion = vec![vec![0; classes]; classes];
     let mut loss = 0.0;
     for loaded in Loader::evaluation(Arc::clone(images), Arc::clone(normaliser), batch)? {
@@ -59,7 +60,8 @@ pub fn flipped_accuracy(
     normaliser: &Arc<Normaliser>,
     batch: usize,
 ) -> Result<f64> {
-    let classes = check(session, images)?;
+    suits(session, images)?;
+    let classes = session.options().classes;
     let mut correct = 0;
     for loaded in Loader::evaluation(Arc::clone(images), Arc::clone(normaliser), batch)? {
         let mut loaded = loaded?;
@@ -84,8 +86,11 @@ fn mirror(images: &mut [f32], width: usize, channels: usize) {
     }
 }
 
-/// The number of classes, once it is sure that the images and their labels are such as the network takes.
-fn check(session: &Session, images: &Images) -> Result<usize> {
+/// Whether the network takes such images, and knows their classes.
+///
+/// # Errors
+/// If not; names the extents, or the label.
+pub(crate) fn suits(session: &Session, images: &Images) -> Result<()> {
     let shape = [images.height, images.width, images.channels];
     let (wanted, classes) = (session.options().image, session.options().classes);
     if shape != wanted {
@@ -96,7 +101,7 @@ fn check(session: &Session, images: &Images) -> Result<usize> {
     if let Some(label) = images.labels.iter().find(|&&label| usize::from(label) >= classes) {
         return Err(Error::model(format!("the network knows {classes} classes, an image has label {label}")));
     }
-    Ok(classes)
+    Ok(())
 }
 
 /// The index of the largest, the first among equals; 0 where all are NaN.

@@ -1,5 +1,6 @@
 //! The `rir` command as its users meet it: arguments, output, exit codes and files.
 
+mod analyze;
 mod arguments;
 mod bench;
 mod convert;
