@@ -11,6 +11,7 @@ mod inspect;
 mod model;
 mod output;
 mod predict;
+mod reproduce;
 mod setup;
 mod trace;
 mod train;
@@ -52,6 +53,7 @@ enum Command {
     Train(Box<train::Args>),
     Eval(eval::Args),
     Predict(predict::Args),
+    Reproduce(Box<reproduce::Args>),
     Inspect(inspect::Args),
     Init(init::Args),
     Convert(convert::Args),
@@ -86,6 +88,7 @@ fn run(command: Command) -> Result<()> {
         Command::Train(args) => train::run(*args, &mut out),
         Command::Eval(args) => eval::run(args, &mut out),
         Command::Predict(args) => predict::run(args, &mut out),
+        Command::Reproduce(args) => reproduce::run(*args, &mut out),
         Command::Init(args) => init::run(args, &mut out),
         Command::Convert(args) => convert::run(args, &mut out),
         Command::Trace(args) => trace::run(args, &mut out),
