@@ -91,7 +91,10 @@ pub struct Args {
     /// Stop, with a result, before this much time has passed: 90s, 9m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     time_limit: Option<Duration>,
-    /// Save at least this often inside an epoch [default: 5m]
+    /// Evaluate after every so many epochs, and after the last [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    evaluate_every: Option<u32>,
+    /// Save at least this often between evaluations, after which a run is saved [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     checkpoint_every: Option<Duration>,
     #[command(flatten)]
@@ -169,6 +172,7 @@ fn options(args: Args) -> Result<TrainOptions> {
         seed: args.seed.or(config.as_ref().map(|c| c.seed)),
         subset: args.subset.or(config.as_ref().and_then(|c| c.subset)),
         val_split: args.val_split.or(config.as_ref().and_then(|c| c.val_split)),
+        evaluate_every: args.evaluate_every.or(config.as_ref().map(|c| c.evaluate_every)),
         recipe: recipe.or(config.map(|c| c.recipe)),
         batch_size: args.batch_size,
         learning_rate: args.lr,

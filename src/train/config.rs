@@ -49,12 +49,25 @@ pub struct Config {
     /// The weights that the run starts from; random ones without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,
+    /// Epochs from one evaluation, and its checkpoint, to the next.
+    #[serde(default = "every", skip_serializing_if = "is_every")]
+    pub evaluate_every: u32,
     /// How long.
     pub length: Length,
     /// The recipe. Its `epochs` is the length that its schedule is written for.
     pub recipe: Recipe,
     /// The network.
     pub model: Description,
+}
+
+/// Every epoch is evaluated.
+fn every() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_every(epochs: &u32) -> bool {
+    *epochs == every()
 }
 
 impl Config {
@@ -82,6 +95,7 @@ impl Config {
             subset: options.subset,
             val_split: options.val_split,
             weights: options.weights.as_deref().map(Weights::new).transpose()?,
+            evaluate_every: options.evaluate_every.unwrap_or(every()),
             length: options.length.unwrap_or(Length::Epochs(recipe.epochs)),
             recipe,
             model,
@@ -93,6 +107,9 @@ impl Config {
     fn validate(&self) -> Result<()> {
         if matches!(self.length, Length::Epochs(0) | Length::Steps(0)) {
             return Err(Error::usage("a run has at least one epoch or step; give a number from 1"));
+        }
+        if self.evaluate_every == 0 {
+            return Err(Error::usage("evaluation comes every so many epochs; give a number from 1"));
         }
         if i64::try_from(self.seed).is_err() {
             return Err(Error::usage(format!("seed {} is too large; give one below 2^63", self.seed)));
@@ -231,6 +248,7 @@ mod tests {
                     subset: Some(100),
                     val_split: Some(Share::Fraction(0.1)),
                     learning_rate: Some(0.1 + 0.2),
+                    evaluate_every: Some(3),
                     length: Some(Length::Steps(77)),
                     ..TrainOptions::default()
                 };

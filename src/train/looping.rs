@@ -50,6 +50,8 @@ pub(super) struct Loop {
     pub total: u64,
     /// When this process took the run up.
     pub started: Instant,
+    /// Seconds from there to the first step: reading the data, opening the device, making plans.
+    pub load_seconds: f64,
     /// Seconds that earlier processes spent on it.
     pub seconds_before: f64,
     /// When the last checkpoint was written.
@@ -185,7 +187,9 @@ impl Loop {
         if reports.is_empty() {
             return Ok(());
         }
-        let each = std::mem::take(&mut self.unreported).as_secs_f64() / reports.len() as f64;
+        let spent = std::mem::take(&mut self.unreported).as_secs_f64();
+        self.position.training_seconds += spent;
+        let each = spent / reports.len() as f64;
         self.step_seconds.extend(reports.iter().map(|_| each));
         reports.iter().try_for_each(|report| self.record_one(report, each))
     }
@@ -227,6 +231,7 @@ impl Loop {
             test: None,
             validation: None,
             images_per_second: (self.line_seconds > 0.0).then(|| sums.images as f64 / self.line_seconds),
+            training_seconds: self.position.training_seconds,
             seconds: self.seconds(),
         })
     }
@@ -235,37 +240,45 @@ impl Loop {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    /// Evaluates, writes the epoch's line, and saves.
+    /// Evaluates where that is due, writes the epoch's line, and saves.
     fn end_epoch(&mut self) -> Result<()> {
         let rate = self.config.recipe.rate(self.position.step.saturating_sub(1), self.total);
-        if let Some(name) = diverged::damaged_weights(&mut self.session)? {
-            return Err(self.advice(&format!("{name} is not finite any more"), "", rate));
+        let finishes = self.position.step == self.total;
+        let evaluates = finishes || (self.position.epoch + 1).is_multiple_of(self.config.evaluate_every);
+        (self.position.test, self.position.validation) = (None, None);
+        if evaluates {
+            if let Some(name) = diverged::damaged_weights(&mut self.session)? {
+                return Err(self.advice(&format!("{name} is not finite any more"), "", rate));
+            }
+            self.position.test = Some(self.measure(&Arc::clone(&self.data.test))?);
+            let validation = self.data.validation.clone().map(|images| self.measure(&images)).transpose()?;
+            self.position.validation = validation;
         }
-        let test = self.measure(&Arc::clone(&self.data.test))?;
-        let validation = self.data.validation.clone().map(|images| self.measure(&images)).transpose()?;
-        let is_best =
-            validation.is_some_and(|v| self.position.best_validation.is_none_or(|best| v.accuracy > best));
-        self.position.test = Some(test);
-        self.position.validation = validation;
+        let Position { test, validation, best_validation, .. } = self.position;
+        let is_best = validation.is_some_and(|v| best_validation.is_none_or(|best| v.accuracy > best));
         if let Some(line) = self.line(self.position.epoch_sums, rate) {
             let images_per_second = self.images_per_second();
-            let line = Line { ends_epoch: true, test: Some(test), validation, images_per_second, ..line };
+            let line = Line { ends_epoch: true, test, validation, images_per_second, ..line };
             self.metrics.write(&line)?;
-            self.progress.epoch(&line);
+            if evaluates {
+                self.progress.epoch(&line);
+            }
         }
         self.position.epoch_sums = Sums::default();
         if self.position.step_in_epoch == self.steps_per_epoch {
             self.position.epoch += 1;
             self.position.step_in_epoch = 0;
         }
-        self.position.finished = self.position.step == self.total;
+        self.position.finished = finishes;
         if is_best {
             self.position.best_validation = validation.map(|v| v.accuracy);
             let best = Checkpoint { momentum: Vec::new(), ..self.checkpoint()? };
             let best = Checkpoint { info: Info { position: None, ..best.info }, ..best };
             best.save(&self.folder.best())?;
         }
-        self.save()?;
+        if evaluates {
+            self.save()?;
+        }
         self.line_seconds = 0.0;
         Ok(())
     }
@@ -382,6 +395,8 @@ impl Loop {
             finished: position.finished,
             stopped,
             seconds: self.seconds(),
+            training_seconds: position.training_seconds,
+            load_seconds: self.load_seconds,
             images_per_second: self.images_per_second(),
             peak_rss_bytes: peak_rss_bytes(),
             run: self.folder.path().into(),

@@ -2,7 +2,7 @@
 //!
 //! `kind` is `step`, for the training steps since the line before, or `epoch`, for those of a whole epoch and the
 //! evaluation after it. Accuracies are in per cent; on the synthetic set their keys begin with `synthetic_`. But for
-//! `images_per_second` and `seconds`, the lines of a resumed run are those of one that was never interrupted.
+//! `images_per_second` and the seconds, the lines of a resumed run are those of one that was never interrupted.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,9 @@ pub(super) struct Line {
     pub validation: Option<Measured>,
     /// Training images a second since the line before; none where too few steps were made to tell.
     pub images_per_second: Option<f64>,
-    /// Wall seconds of training so far.
+    /// Seconds spent on steps so far: without loading, evaluation and checkpoints.
+    pub training_seconds: f64,
+    /// Wall seconds of the run so far.
     pub seconds: f64,
 }
 
@@ -75,6 +77,7 @@ impl Serialize for Line {
             map.serialize_entry(&format!("{prefix}{split}_accuracy"), &measured.accuracy)?;
         }
         map.serialize_entry("images_per_second", &self.images_per_second)?;
+        map.serialize_entry("training_seconds", &self.training_seconds)?;
         map.serialize_entry("seconds", &self.seconds)?;
         map.end()
     }
@@ -141,6 +144,7 @@ mod tests {
         test: Some(Measured { loss: f64::NAN, accuracy: 70.0 }),
         validation: None,
         images_per_second: Some(100.0),
+        training_seconds: 2.0,
         seconds: 2.5,
     };
 
@@ -151,7 +155,7 @@ mod tests {
             text,
             "{\"kind\":\"epoch\",\"step\":7,\"epoch\":1,\"learning_rate\":0.1,\"train_loss\":0.5,\
              \"synthetic_train_accuracy\":80.0,\"test_loss\":null,\"synthetic_test_accuracy\":70.0,\
-             \"images_per_second\":100.0,\"seconds\":2.5}"
+             \"images_per_second\":100.0,\"training_seconds\":2.0,\"seconds\":2.5}"
         );
         for line in [LINE, Line { ends_epoch: false, ..LINE }] {
             let accuracies: Vec<_> =

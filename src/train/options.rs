@@ -37,8 +37,8 @@ pub enum Verbosity {
 /// A training run as its user asks for it: what is `None` was not asked for.
 ///
 /// A new run takes defaults for that (see [`super::Config::new`]); a resumed one takes everything from its
-/// `config.toml`, and refuses to change what would make it another run: only device, choices of kernels, time limit,
-/// checkpoint interval and verbosity may differ, and the data may lie elsewhere if its digest is the same.
+/// `config.toml`, and refuses to change what would make it another run: only device, choices of kernels, time limit, the
+/// intervals of evaluation and checkpoints and verbosity may differ, and the data may lie elsewhere if its digest is the same.
 #[derive(Debug, Clone, Default)]
 pub struct TrainOptions {
     /// The folder of a run to continue.
@@ -77,7 +77,9 @@ pub struct TrainOptions {
     pub output: Option<PathBuf>,
     /// Stops, with a result, before this much time has passed.
     pub time_limit: Option<Duration>,
-    /// The longest time between checkpoints inside an epoch; 5 minutes by default.
+    /// Epochs from one evaluation to the next; 1 by default. The last epoch is always evaluated.
+    pub evaluate_every: Option<u32>,
+    /// The longest time between checkpoints where no evaluation makes one; 5 minutes by default.
     pub checkpoint_every: Option<Duration>,
     /// What goes to stderr.
     pub verbosity: Verbosity,

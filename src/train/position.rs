@@ -47,6 +47,9 @@ pub struct Position {
     pub step: u64,
     /// Wall seconds of training so far.
     pub seconds: f64,
+    /// Those of them that were spent on steps: without loading, evaluation and checkpoints.
+    #[serde(default)]
+    pub training_seconds: f64,
     /// Over the steps of this epoch.
     pub epoch_sums: Sums,
     /// Over the steps since the last line of the metrics.

@@ -61,6 +61,10 @@ pub struct Summary {
     pub stopped: Option<Stopped>,
     /// Wall seconds of the run, those before a resume included.
     pub seconds: f64,
+    /// Those of them that were spent on steps: the time that a faster kernel shortens.
+    pub training_seconds: f64,
+    /// Seconds of this process before its first step: reading the data, opening the device, making plans.
+    pub load_seconds: f64,
     /// Training images a second: the median over the steps of this process after the first few; none before those.
     pub images_per_second: Option<f64>,
     /// The most memory that this process held, in bytes, where the system tells.

@@ -108,6 +108,7 @@ impl Start {
         let saved = if folder.has_saved() { Some(continuable(&folder, &config)?) } else { None };
         config.data = options.data.clone().unwrap_or(config.data);
         config.device = options.device.clone().unwrap_or(config.device);
+        config.evaluate_every = options.evaluate_every.unwrap_or(config.evaluate_every);
         let loaded = (environment.open_data)(&config.data, config.image).map_err(|e| match options.data {
             Some(_) => e,
             None => data_of_run(path, &e),
@@ -181,6 +182,7 @@ impl Start {
             steps_per_epoch,
             total,
             started,
+            load_seconds: started.elapsed().as_secs_f64(),
             seconds_before: position.seconds,
             saved: Instant::now(),
             line_seconds: 0.0,

@@ -61,6 +61,28 @@ fn stopped_between_two_lines_of_the_metrics() {
 }
 
 #[test]
+fn stopped_between_two_evaluations() {
+    let every_second = |o| TrainOptions { evaluate_every: Some(2), ..o };
+    interrupted_equals_uninterrupted(every_second, &[3, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 1]);
+}
+
+#[test]
+fn epochs_are_evaluated_when_that_is_due_and_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, seldom] = ["whole", "seldom"].map(|name| folder.path().join(name));
+    let every = run(&options(&whole)).unwrap();
+    let last = run(&TrainOptions { evaluate_every: Some(2), ..options(&seldom) }).unwrap();
+    assert_eq!(every.test_accuracy, last.test_accuracy);
+    let tested: Vec<bool> = (metrics(&seldom).iter().filter(|line| line["kind"] == "epoch"))
+        .map(|line| !line["synthetic_test_accuracy"].is_null())
+        .collect();
+    assert_eq!(tested, [false, true, true], "of three epochs the second, and the last");
+    let evaluated = |line: &&serde_json::Value| !line["synthetic_test_accuracy"].is_null();
+    let [of_whole, of_seldom] = [&whole, &seldom].map(|run| metrics(run));
+    assert!(of_seldom.iter().filter(evaluated).all(|line| of_whole.contains(line)), "it changes no result");
+}
+
+#[test]
 fn stopped_in_bf16_and_without_fusion() {
     let change = |o| TrainOptions { precision: Some(Precision::Bf16), fuse: Some(Fusions::NONE), ..o };
     interrupted_equals_uninterrupted(change, &[5, 11]);

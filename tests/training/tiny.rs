@@ -102,7 +102,9 @@ pub fn metrics(run: &Path) -> Vec<serde_json::Value> {
     let parse = |line: &str| {
         let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
         let object = value.as_object_mut().unwrap();
-        assert!(object.remove("seconds").is_some() && object.remove("images_per_second").is_some());
+        for clocked in ["seconds", "training_seconds", "images_per_second"] {
+            assert!(object.remove(clocked).is_some());
+        }
         value
     };
     text.lines().map(parse).collect()
@@ -114,7 +116,8 @@ pub fn checkpoint(path: &Path) -> Checkpoint {
     checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     checkpoint.momentum.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(position) = &mut checkpoint.info.position {
-        (position.seconds, position.metrics_bytes, position.events_bytes) = (0.0, 0, 0);
+        (position.seconds, position.training_seconds) = (0.0, 0.0);
+        (position.metrics_bytes, position.events_bytes) = (0, 0);
     }
     checkpoint
 }
