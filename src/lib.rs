@@ -91,6 +91,7 @@
 //! # }
 //! ```
 
+pub mod analyze;
 pub mod bench;
 pub mod check;
 pub mod convert;

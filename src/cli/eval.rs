@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rir::data::Dataset;
-use rir::error::{Error, Result};
+use rir::error::Result;
 use rir::graph::Precision;
 use rir::text::grouped;
-use rir::train::{data_of_run, evaluate};
+use rir::train::evaluate;
 use serde_json::json;
 
-use super::output::{Output, note};
-use super::setup::{Machine, Trained, at_least_one, open_data};
+use super::measured;
+use super::output::Output;
+use super::setup::{Machine, Trained, at_least_one};
 
 /// Measure a trained network on test images: accuracy, by class, and what it takes for what
 #[derive(clap::Args)]
@@ -43,28 +43,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let device = args.machine.prepare(args.precision)?;
     let trained = Trained::find(&args.checkpoint)?;
     let info = &trained.checkpoint.info;
-    let [height, width, _] = info.image;
-    let loaded = match (&args.data, &trained.config) {
-        (Some(name), _) => open_data(name, (height, width)),
-        (None, Some(config)) => {
-            open_data(&config.data, (height, width)).map_err(|e| data_of_run(&args.checkpoint, &e))
-        }
-        (None, None) => open_data(&info.data, (height, width)).map_err(|_| {
-            Error::usage(format!(
-                "the checkpoint lies in no run folder and names its data only '{}'; give --data",
-                info.data
-            ))
-        }),
-    }?;
-    note(&loaded.used);
-    let dataset = loaded.dataset;
-    if let Some(remark) = &dataset.note {
-        note(format_args!("note: {remark}"));
-    }
-    check_classes(&info.classes, &dataset)?;
-    if dataset.digest != info.data_digest && !info.data_digest.is_empty() {
-        note(format_args!("note: {} is not the data that the network was trained on", dataset.name));
-    }
+    let dataset = measured::open(&args.checkpoint, &trained, args.data.as_deref())?;
     let mut session = trained.session(&device, args.precision)?;
     let normaliser = Arc::new(trained.checkpoint.normaliser.clone());
     let result = evaluate(&mut session, &Arc::new(dataset.test), &normaliser, args.batch_size)?;
@@ -101,22 +80,4 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     out.line(result.confusion_table(&dataset.classes))?;
     out.line(format_args!("{synthetic}test loss {:.4}", result.loss))?;
     out.line(format_args!("{synthetic}test accuracy {:.2} %", result.accuracy))
-}
-
-/// The labels of the data must mean what the network learnt; one that `rir init` wrote knows its classes by number.
-fn check_classes(known: &[String], dataset: &Dataset) -> Result<()> {
-    let show = |classes: &[String]| {
-        let dots = if classes.len() > 5 { ", ..." } else { "" };
-        format!("{} classes ({}{dots})", classes.len(), classes[..classes.len().min(5)].join(", "))
-    };
-    let are_numbers = known.iter().enumerate().all(|(label, name)| *name == label.to_string());
-    if known == dataset.classes || are_numbers && known.len() == dataset.classes.len() {
-        return Ok(());
-    }
-    Err(Error::data(format!(
-        "the network knows {}, {} has {}; choose data of the network's classes",
-        show(known),
-        dataset.name,
-        show(&dataset.classes)
-    )))
 }

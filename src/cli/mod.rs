@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. No arithmetic here.
 
+mod analyze;
 mod bench;
 mod check;
 mod choices;
@@ -8,6 +9,7 @@ mod devices;
 mod eval;
 mod init;
 mod inspect;
+mod measured;
 mod model;
 mod output;
 mod predict;
@@ -52,6 +54,7 @@ struct Cli {
 enum Command {
     Train(Box<train::Args>),
     Eval(eval::Args),
+    Analyze(analyze::Args),
     Predict(predict::Args),
     Reproduce(Box<reproduce::Args>),
     Inspect(inspect::Args),
@@ -87,6 +90,7 @@ fn run(command: Command) -> Result<()> {
     let result = match command {
         Command::Train(args) => train::run(*args, &mut out),
         Command::Eval(args) => eval::run(args, &mut out),
+        Command::Analyze(args) => analyze::run(args, &mut out),
         Command::Predict(args) => predict::run(args, &mut out),
         Command::Reproduce(args) => reproduce::run(*args, &mut out),
         Command::Init(args) => init::run(args, &mut out),

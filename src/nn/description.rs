@@ -246,8 +246,28 @@ impl Description {
     /// Channels that E copies in a generalized layer from `c_in` to `c_out` channels: `min(C_out, C_in, C_in / 2)`,
     /// with the residual share in place of the half. 0 in an ordinary family.
     pub fn identity(&self, c_in: usize, c_out: usize) -> usize {
-        let residual = (c_in as f64 * self.residual_share).floor() as usize;
-        if self.family.has_identity() { residual.min(c_in).min(c_out) } else { 0 }
+        if self.family.has_identity() { self.residual(c_in).min(c_in).min(c_out) } else { 0 }
+    }
+
+    /// How many of so many channels, the first of them, are the residual stream.
+    pub fn residual(&self, channels: usize) -> usize {
+        (channels as f64 * self.residual_share).floor() as usize
+    }
+
+    /// The layers whose outputs are activations, the stem first, the head not among them.
+    pub fn layer_names(&self) -> Vec<String> {
+        let mut names = vec!["stem".to_string()];
+        match &self.body {
+            Body::Groups(groups) => {
+                for (g, group) in groups.iter().enumerate() {
+                    let layers =
+                        (1..=group.blocks).flat_map(|b| (1..=self.layers_per_block).map(move |l| (b, l)));
+                    names.extend(layers.map(|(b, l)| format!("group{}.block{b}.layer{l}", g + 1)));
+                }
+            }
+            Body::Layers(layers) => names.extend((1..=layers.len()).map(|i| format!("layer{i}"))),
+        }
+        names
     }
 
     /// Checks what the types do not.

@@ -1,5 +1,6 @@
 //! From a description to a graph.
 
+use super::ablation::{self, Ablation};
 use super::description::{Body, Description, Form, Head, Projection};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ParameterKind, ValueId, differentiate};
@@ -32,12 +33,14 @@ pub struct Options {
     pub label_smoothing: f64,
     /// Keeps every layer's output readable as the result `activation.<layer>`.
     pub keep_activations: bool,
+    /// A part that the network does without.
+    pub ablation: Option<Ablation>,
 }
 
 impl Options {
     /// Options with a hard target and nothing kept but logits, loss and the number of right answers.
     pub fn new(purpose: Purpose, batch: usize, image: [usize; 3], classes: usize) -> Self {
-        Self { purpose, batch, image, classes, label_smoothing: 0.0, keep_activations: false }
+        Self { purpose, batch, image, classes, label_smoothing: 0.0, keep_activations: false, ablation: None }
     }
 }
 
@@ -54,10 +57,10 @@ pub fn training_step(description: &Description, options: &Options, sgd: Sgd) -> 
 }
 
 /// The graph of a network: its forward pass up to the loss. Results: `logits`, `loss`, `correct`, and the activations
-/// where they are kept. The State is the same for every purpose and batch.
+/// where they are kept. The State is the same for every purpose, batch and ablation.
 ///
 /// # Errors
-/// A description that is not valid, or does not fit the image; or a batch of 2^31 pixels.
+/// A description that is not valid, or does not fit the image or the ablation; or a batch of 2^31 pixels.
 pub fn build(description: &Description, options: &Options) -> Result<Graph> {
     description.validate()?;
     if options.classes < 2 {
@@ -74,7 +77,10 @@ pub fn build(description: &Description, options: &Options) -> Result<Graph> {
             options.batch
         )));
     }
-    let mut network = Network { graph: Graph::new(), description, options };
+    if let Some(ablation) = options.ablation {
+        ablation.check(description)?;
+    }
+    let mut network = Network { graph: Graph::new(), description, options, layer: 0 };
     network.graph.enter("input");
     let images = network.graph.images([options.batch, h, w, c]);
     let x = network.stem(images)?;
@@ -95,7 +101,7 @@ pub fn build(description: &Description, options: &Options) -> Result<Graph> {
                 let name = format!("layer{}", i + 1);
                 x = network.generalized(&name, x, layer.width, layer.size, layer.stride)?;
                 x = network.graph.relu(x)?;
-                network.keep(&name, x);
+                x = network.activation(&name, x)?;
             }
             x
         }
@@ -113,13 +119,31 @@ struct Network<'a> {
     graph: Graph,
     description: &'a Description,
     options: &'a Options,
+    /// The layer that is being built, as [`Description::layer_names`] counts.
+    layer: usize,
 }
 
 impl Network<'_> {
-    fn keep(&mut self, layer: &str, y: ValueId) {
+    /// A layer is done: what is read of its output `y`.
+    fn activation(&mut self, layer: &str, y: ValueId) -> Result<ValueId> {
+        let zeroed = self.options.ablation.and_then(|ablation| ablation.zeroed(self.layer));
+        self.layer += 1;
+        let y = match zeroed {
+            Some(stream) => {
+                let residual = self.description.residual(self.graph.shape(y).channels());
+                ablation::without(&mut self.graph, y, stream, residual)?
+            }
+            None => y,
+        };
         if self.options.keep_activations {
             self.graph.keep(format!("activation.{layer}"), y);
         }
+        Ok(y)
+    }
+
+    /// Whether the layer that is being built goes without E.
+    fn drops_identity(&self) -> bool {
+        self.options.ablation.is_some_and(|ablation| ablation.drops_identity(self.layer))
     }
 
     fn batch_norm(&mut self, layer: &str, z: ValueId) -> Result<ValueId> {
@@ -154,8 +178,7 @@ impl Network<'_> {
         };
         let n = self.ordinary("stem", x, self.description.stem, self.description.size, 1)?;
         let y = self.graph.relu(n)?;
-        self.keep("stem", y);
-        Ok(y)
+        self.activation("stem", y)
     }
 
     /// A layer up to its batch norm (paper: "The generalized residual block"): `BN(conv(x, W) + E x)`.
@@ -175,8 +198,12 @@ impl Network<'_> {
         let z = match self.description.form {
             Form::OneConvolution => {
                 let z = self.graph.conv2d(&format!("{layer}.conv"), x, width, size, stride)?;
-                let e = self.graph.shortcut(x, stride, width, identity)?;
-                self.graph.add(z, e)?
+                if self.drops_identity() {
+                    z
+                } else {
+                    let e = self.graph.shortcut(x, stride, width, identity)?;
+                    self.graph.add(z, e)?
+                }
             }
             Form::FourConvolutions => self.four_convolutions(layer, x, width, size, stride)?,
         };
@@ -193,8 +220,7 @@ impl Network<'_> {
         stride: usize,
     ) -> Result<ValueId> {
         let c = self.graph.shape(x).channels();
-        let share = |channels: usize| (channels as f64 * self.description.residual_share).floor() as usize;
-        let (r_in, r_out) = (share(c), share(width));
+        let (r_in, r_out) = (self.description.residual(c), self.description.residual(width));
         let r = self.graph.channels(x, 0, r_in)?;
         let t = self.graph.channels(x, r_in, c - r_in)?;
         // All four quarters are drawn as parts of one W, whose fan-in is that of both streams.
@@ -208,9 +234,13 @@ impl Network<'_> {
         let tr = quarter(&mut self.graph, "tr", t, r_out)?;
         let rt = quarter(&mut self.graph, "rt", r, width - r_out)?;
         let tt = quarter(&mut self.graph, "tt", t, width - r_out)?;
-        let shortcut = self.graph.shortcut(r, stride, r_out, r_in.min(r_out))?;
-        let r = self.graph.add(rr, tr)?;
-        let r = self.graph.add(r, shortcut)?;
+        let conv_r = self.graph.add(rr, tr)?;
+        let r = if self.drops_identity() {
+            conv_r
+        } else {
+            let shortcut = self.graph.shortcut(r, stride, r_out, r_in.min(r_out))?;
+            self.graph.add(conv_r, shortcut)?
+        };
         let t = self.graph.add(rt, tt)?;
         self.graph.concatenate(r, t)
     }
@@ -232,7 +262,7 @@ impl Network<'_> {
             if !with_outer || outer_relu {
                 y = self.graph.relu(y)?;
             }
-            self.keep(&layer, y);
+            y = self.activation(&layer, y)?;
         }
         Ok(y)
     }
@@ -296,6 +326,17 @@ mod tests {
         for family in ["cnn", "resnet-init"] {
             assert_eq!(parameters(&format!("{family}-18-wide"), Conv3x3, 10), 9_469_940);
             assert_eq!(parameters(&format!("{family}-32"), Conv3x3, 10), 464_154);
+        }
+    }
+
+    #[test]
+    fn layers_are_counted_as_they_are_built() {
+        for name in zoo::NAMES {
+            let description = zoo::by_name(name).unwrap();
+            let options = Options::new(Purpose::Evaluate, 1, [32, 32, 3], 10);
+            let graph = build(&description, &Options { keep_activations: true, ..options }).unwrap();
+            let kept = graph.results.iter().filter_map(|(name, _)| name.strip_prefix("activation."));
+            assert_eq!(kept.collect::<Vec<_>>(), description.layer_names(), "{name}");
         }
     }
 

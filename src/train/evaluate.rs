@@ -34,16 +34,8 @@ pub fn evaluate(
     normaliser: &Arc<Normaliser>,
     batch: usize,
 ) -> Result<Evaluation> {
-    let shape = [images.height, images.width, images.channels];
-    let (wanted, classes) = (session.options().image, session.options().classes);
-    if shape != wanted {
-        return Err(Error::model(format!(
-            "the network takes images of {wanted:?} (height, width, channels), these are {shape:?}"
-        )));
-    }
-    if let Some(label) = images.labels.iter().find(|&&label| usize::from(label) >= classes) {
-        return Err(Error::model(format!("the network knows {classes} classes, an image has label {label}")));
-    }
+    suits(session, images)?;
+    let classes = session.options().classes;
     let mut confusion = vec![vec![0; classes]; classes];
     let mut loss = 0.0;
     for loaded in Loader::evaluation(Arc::clone(images), Arc::clone(normaliser), batch)? {
@@ -55,6 +47,24 @@ pub fn evaluate(
         }
     }
     Ok(Evaluation::new(loss / images.len() as f64, confusion))
+}
+
+/// Whether the network takes such images, and knows their classes.
+///
+/// # Errors
+/// If not; names the extents, or the label.
+pub(crate) fn suits(session: &Session, images: &Images) -> Result<()> {
+    let shape = [images.height, images.width, images.channels];
+    let (wanted, classes) = (session.options().image, session.options().classes);
+    if shape != wanted {
+        return Err(Error::model(format!(
+            "the network takes images of {wanted:?} (height, width, channels), these are {shape:?}"
+        )));
+    }
+    if let Some(label) = images.labels.iter().find(|&&label| usize::from(label) >= classes) {
+        return Err(Error::model(format!("the network knows {classes} classes, an image has label {label}")));
+    }
+    Ok(())
 }
 
 /// The index of the largest, the first among equals; 0 where all are NaN.

@@ -35,6 +35,7 @@ mod weights;
 
 pub use checkpoint::{Checkpoint, FORMAT_VERSION, Info};
 pub use config::Config;
+pub(crate) use evaluate::suits;
 pub use evaluate::{Evaluation, argmax, evaluate};
 pub use memory::peak_rss_bytes;
 pub use options::{Environment, Length, OpenDevice, TrainOptions, Verbosity, parse_duration};

@@ -1,5 +1,7 @@
 //! A session: one network on one device, and the plans that train, evaluate and examine it.
 
+mod observe;
+
 use std::collections::HashMap;
 
 use super::names;
@@ -9,7 +11,7 @@ use crate::device::cuda::Chosen;
 use crate::device::{Device, EXPLODED_LOSS, FedStep, Feed, PlanId, StepInputs, StepReport, Wait};
 use crate::error::{Error, Result};
 use crate::graph::{self, Fusions, Graph, Precision, Region, Segment, StateLayout};
-use crate::nn::{self, Description, Options, Purpose};
+use crate::nn::{self, Ablation, Description, Options, Purpose};
 use crate::ops::Sgd;
 
 /// Everything that makes the plans of a session.
@@ -60,6 +62,15 @@ pub(super) enum PlanKind {
     Examine,
     /// Evaluation.
     Evaluate,
+    /// Evaluation whose activations stay readable.
+    Observe,
+}
+
+impl PlanKind {
+    /// Whether it computes with running statistics, and changes nothing.
+    fn evaluates(self) -> bool {
+        matches!(self, PlanKind::Evaluate | PlanKind::Observe)
+    }
 }
 
 /// Plans that a session keeps loaded; beyond it the one used longest ago is unloaded. A run has five at most: training,
@@ -78,6 +89,7 @@ pub struct Session {
     layout: StateLayout,
     plans: HashMap<(PlanKind, usize), (PlanId, u64)>,
     uses: u64,
+    ablation: Option<Ablation>,
 }
 
 impl Session {
@@ -90,9 +102,9 @@ impl Session {
         options: SessionOptions,
         open: impl FnOnce(&StateLayout, Precision) -> Result<Box<dyn Device>>,
     ) -> Result<Self> {
-        let layout = build(&options, PlanKind::Evaluate, 1)?.state;
+        let layout = build(&options, PlanKind::Evaluate, 1, None)?.state;
         let device = open(&layout, options.precision)?;
-        Ok(Self { device, options, layout, plans: HashMap::new(), uses: 0 })
+        Ok(Self { device, options, layout, plans: HashMap::new(), uses: 0, ablation: None })
     }
 
     /// What the session was made from.
@@ -374,7 +386,7 @@ impl Session {
                 self.device.unload(plan);
             }
         }
-        let graph = build(&self.options, kind, batch)?;
+        let graph = build(&self.options, kind, batch, self.ablation.filter(|_| kind.evaluates()))?;
         let graph = graph::lower(&graph, self.options.precision)?;
         let graph = graph::fuse(graph, self.options.fusions)?;
         let plan = self.device.load(graph::plan(&graph, &self.device.scratch()))?;
@@ -384,15 +396,21 @@ impl Session {
 }
 
 /// The graph of a plan, before lowering.
-fn build(options: &SessionOptions, kind: PlanKind, batch: usize) -> Result<Graph> {
-    let purpose = if kind == PlanKind::Evaluate { Purpose::Evaluate } else { Purpose::Train };
+fn build(
+    options: &SessionOptions,
+    kind: PlanKind,
+    batch: usize,
+    ablation: Option<Ablation>,
+) -> Result<Graph> {
+    let purpose = if kind.evaluates() { Purpose::Evaluate } else { Purpose::Train };
     let network = Options {
-        label_smoothing: if kind == PlanKind::Evaluate { 0.0 } else { options.label_smoothing },
-        keep_activations: kind == PlanKind::Examine,
+        label_smoothing: if kind.evaluates() { 0.0 } else { options.label_smoothing },
+        keep_activations: matches!(kind, PlanKind::Examine | PlanKind::Observe),
+        ablation,
         ..Options::new(purpose, batch, options.image, options.classes)
     };
-    match kind {
-        PlanKind::Evaluate => nn::build(&options.model, &network),
-        _ => nn::training_step(&options.model, &network, options.sgd),
+    match purpose {
+        Purpose::Evaluate => nn::build(&options.model, &network),
+        Purpose::Train => nn::training_step(&options.model, &network, options.sgd),
     }
 }
