@@ -41,8 +41,10 @@ pub struct Record {
     pub device: String,
     /// Steps made.
     pub steps: u64,
-    /// Wall seconds of training.
+    /// Wall seconds of the run.
     pub seconds: f64,
+    /// Those of them that were spent on steps.
+    pub training_seconds: f64,
     /// How it ended.
     pub outcome: Outcome,
     /// How it was trained: network, recipe, length, seed, precision, and the digest of the data.
@@ -83,6 +85,7 @@ impl Record {
             device: info.device,
             steps: position.step,
             seconds: position.seconds,
+            training_seconds: position.training_seconds,
             outcome,
             config,
         })

@@ -106,8 +106,10 @@ pub struct RunReport {
     pub test_loss: Option<f64>,
     /// Why it diverged, if it did.
     pub diverged: Option<String>,
-    /// Wall seconds of training.
+    /// Wall seconds of the run.
     pub seconds: Option<f64>,
+    /// Those of them that were spent on steps.
+    pub training_seconds: Option<f64>,
     /// Device and threads.
     pub device: Option<String>,
     /// The version of the program that trained it.
@@ -238,6 +240,7 @@ impl RunReport {
             test_loss,
             diverged,
             seconds: record.map(|record| record.seconds),
+            training_seconds: record.map(|record| record.training_seconds),
             device: record.map(|record| record.device.clone()),
             version: record.map(|record| record.version.clone()),
             commit: record.map(|record| record.commit.clone()),

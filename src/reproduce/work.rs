@@ -214,6 +214,7 @@ impl<'a> Work<'a> {
                 resume: Some(folder.clone()),
                 data: new.data,
                 device: new.device,
+                evaluate_every: new.evaluate_every,
                 choose_anew: self.options.choose_anew,
                 ..TrainOptions::default()
             },
@@ -248,6 +249,7 @@ impl<'a> Work<'a> {
             recipe: Some(cell.recipe.clone()),
             length: Some(cell.length),
             subset: cell.subset,
+            evaluate_every: cell.evaluate_every,
             precision: Some(self.table.precision),
             seed: Some(seed),
             device: self.options.device.clone(),

@@ -154,12 +154,14 @@ impl Config {
     }
 
     /// The first setting, and its values here and there, that makes `other` another run than this one. The program's
-    /// version, the device, and where the data lies do not.
+    /// version, the device, where the data lies and when it is evaluated do not.
     pub(crate) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let settings = |config: &Self| {
             let mut value = json!(config);
             if let Value::Object(table) = &mut value {
-                table.retain(|key, _| !["version", "device", "data"].contains(&key.as_str()));
+                table.retain(|key, _| {
+                    !["version", "device", "data", "evaluate-every"].contains(&key.as_str())
+                });
             }
             value
         };
