@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::record::Outcome;
 use super::work::{Run, State, Work};
-use crate::text::{Align, columns, grouped};
+use crate::text::{Align, columns, counted, grouped};
 use crate::train::accuracy_line;
 
 /// A run and where it stands.
@@ -95,9 +95,9 @@ impl Run {
 
     /// Where it stands, in words.
     pub fn describe(&self) -> String {
-        let total = grouped(self.total);
+        let total = counted(self.total, "step");
         match &self.state {
-            State::ToDo => format!("to do: {total} steps"),
+            State::ToDo => format!("to do: {total}"),
             State::Begun(step) => format!("begun: at step {} of {total}", grouped(*step)),
             State::Ended(record) => match &record.outcome {
                 Outcome::Finished(test) => {

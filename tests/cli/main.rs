@@ -5,6 +5,7 @@ mod bench;
 mod convert;
 mod flow;
 mod inspect;
+mod reproduce;
 mod trace;
 
 use std::path::Path;
