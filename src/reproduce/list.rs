@@ -95,10 +95,9 @@ impl Run {
 
     /// Where it stands, in words.
     pub fn describe(&self) -> String {
-        let total = counted(self.total, "step");
         match &self.state {
-            State::ToDo => format!("to do: {total}"),
-            State::Begun(step) => format!("begun: at step {} of {total}", grouped(*step)),
+            State::ToDo => format!("to do: {}", counted(self.total, "step")),
+            State::Begun(step) => format!("begun: at step {} of {}", grouped(*step), grouped(self.total)),
             State::Ended(record) => match &record.outcome {
                 Outcome::Finished(test) => {
                     format!("finished: {}", accuracy_line(record.synthetic, test.accuracy))

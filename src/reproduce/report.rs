@@ -31,7 +31,7 @@ pub struct Report {
     /// What the names of its rows are.
     pub rows: String,
     /// What an accuracy is.
-    pub test_accuracy: &'static str,
+    pub measure: &'static str,
     /// Whether anything was chosen by the test images: never.
     pub selected_on_test: bool,
     /// Whether test images were classified in several versions each: never.
@@ -127,7 +127,7 @@ impl Report {
             table: table.name.clone(),
             title: table.title.clone(),
             rows: table.rows.clone(),
-            test_accuracy: MEASURE,
+            measure: MEASURE,
             selected_on_test: false,
             test_time_augmentation: false,
             data: source.name.clone(),
