@@ -8,7 +8,7 @@ use rir::data::{DataSpec, LoadOptions, Loaded, load};
 use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::Precision;
-use rir::optim::Recipe;
+use rir::optim::{self, Recipe};
 use rir::reproduce::{self, Options, Settings, Source, Work};
 use rir::train::{Environment, Stop, Stopped, Verbosity, parse_duration};
 
@@ -53,8 +53,7 @@ pub struct Args {
     /// f32, bf16 or f64
     #[arg(long, value_name = "P", default_value_t = Precision::F32)]
     precision: Precision,
-    /// quick, paper, paper-82, or a .toml file
-    #[arg(long, value_name = "R", default_value = "paper")]
+    #[arg(long, value_name = "R", default_value = "paper", help = recipe_help())]
     recipe: String,
     /// Passes over the training set [default: the recipe's]
     #[arg(long, value_name = "N")]
@@ -142,6 +141,10 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         say(&format!("stopped {why}; all is saved, and the same command goes on"));
     }
     if args.json { out.line(report.json()?) } else { out.print(report.markdown()) }
+}
+
+fn recipe_help() -> String {
+    format!("{}, or a .toml file", optim::NAMES.join(", "))
 }
 
 /// Reads a data set by its name, from `root` or where sets lie anyway.
