@@ -105,6 +105,7 @@ pub mod optim;
 pub mod plot;
 pub mod predict;
 pub mod random;
+pub mod reproduce;
 pub mod savings;
 pub mod text;
 pub mod trace;

@@ -10,6 +10,8 @@ mod emulated;
 mod kill;
 #[path = "training/refuse.rs"]
 mod refuse;
+#[path = "training/reproduce.rs"]
+mod reproduce;
 #[path = "training/results.rs"]
 mod results;
 #[path = "training/resume.rs"]

@@ -13,6 +13,7 @@ mod measured;
 mod model;
 mod output;
 mod predict;
+mod reproduce;
 mod setup;
 mod trace;
 mod train;
@@ -55,6 +56,7 @@ enum Command {
     Eval(eval::Args),
     Analyze(analyze::Args),
     Predict(predict::Args),
+    Reproduce(Box<reproduce::Args>),
     Inspect(inspect::Args),
     Init(init::Args),
     Convert(convert::Args),
@@ -90,6 +92,7 @@ fn run(command: Command) -> Result<()> {
         Command::Eval(args) => eval::run(args, &mut out),
         Command::Analyze(args) => analyze::run(args, &mut out),
         Command::Predict(args) => predict::run(args, &mut out),
+        Command::Reproduce(args) => reproduce::run(*args, &mut out),
         Command::Init(args) => init::run(args, &mut out),
         Command::Convert(args) => convert::run(args, &mut out),
         Command::Trace(args) => trace::run(args, &mut out),

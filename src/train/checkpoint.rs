@@ -12,6 +12,8 @@
 //! Everything is stored in f32, so a run in f32 or bf16 resumes to the same bits; one in f64 is rounded when it is saved.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -79,6 +81,17 @@ pub struct Info {
 }
 
 impl Info {
+    /// Reads what the checkpoint at `path` says of itself, and none of its tensors.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let head = read_head(path).map_err(|e| Error::io("read", path, &e))?;
+        let damaged = |e| Error::model(format!("not a safetensors file, or a damaged one ({e})"));
+        let header: Header = serde_json::from_slice(&head).map_err(|e| damaged(e).at(path.display()))?;
+        read_info(&header.metadata.rir).map_err(|e| e.at(path.display()))
+    }
+
     /// Of a network that no data trained: its classes are called by their numbers.
     pub fn untrained(model: Description, image: [usize; 3], classes: usize, seed: u64) -> Self {
         Self {
@@ -100,6 +113,29 @@ impl Info {
             position: None,
         }
     }
+}
+
+/// The header of a file of ours.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: Metadata,
+}
+
+/// Its metadata: the key [`METADATA`].
+#[derive(Deserialize)]
+struct Metadata {
+    rir: String,
+}
+
+/// The header of a safetensors file: its length as eight bytes, then so many of JSON.
+fn read_head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let mut head = Vec::new();
+    file.take(u64::from_le_bytes(length)).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 /// A network on disk.

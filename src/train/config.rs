@@ -153,6 +153,23 @@ impl Config {
         }
     }
 
+    /// The first setting, and its values here and there, that makes `other` another run than this one. The program's
+    /// version, the device, where the data lies and when it is evaluated do not.
+    pub(crate) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let settings = |config: &Self| {
+            let mut value = json!(config);
+            if let Value::Object(table) = &mut value {
+                table.retain(|key, _| {
+                    !["version", "device", "data", "evaluate-every"].contains(&key.as_str())
+                });
+            }
+            value
+        };
+        let (own, others) = (settings(self), settings(other));
+        let keys = own.as_object().into_iter().chain(others.as_object()).flat_map(|table| table.keys());
+        keys.into_iter().find_map(|key| difference(key, &own[key.as_str()], &others[key.as_str()]))
+    }
+
     /// # Errors
     /// If the run's checkpoint was trained in another way than this says; names what differs.
     pub fn check_checkpoint(&self, info: &Info) -> Result<()> {

@@ -49,7 +49,7 @@ impl RunFolder {
     /// Makes `name` in `parent`, numbered where it exists.
     pub(super) fn create_numbered(parent: &Path, name: &str) -> Result<Self> {
         fs::create_dir_all(parent).map_err(|e| Error::io("create the folder", parent, &e))?;
-        let name = file_name(name);
+        let name = safe_file_name(name);
         let names = (1..).map(|i| if i == 1 { name.clone() } else { format!("{name}-{i}") });
         for path in names.map(|name| parent.join(name)) {
             match fs::create_dir(&path) {
@@ -180,7 +180,7 @@ pub fn find_checkpoint(path: &Path) -> Result<PathBuf> {
 }
 
 /// `name` with everything that is awkward in a file name replaced.
-fn file_name(name: &str) -> String {
+pub(crate) fn safe_file_name(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     name.chars().map(safe).collect::<String>().trim_start_matches('.').to_string()
 }

@@ -64,7 +64,7 @@ fn summarise(parent: RunFolder, count: u32, runs: Vec<Summary>) -> SeedsSummary 
 }
 
 /// The mean of some numbers, and their sample standard deviation where there are at least two.
-fn mean_and_deviation(numbers: &[f64]) -> (Option<f64>, Option<f64>) {
+pub(crate) fn mean_and_deviation(numbers: &[f64]) -> (Option<f64>, Option<f64>) {
     if numbers.is_empty() {
         return (None, None);
     }

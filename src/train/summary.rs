@@ -116,12 +116,12 @@ pub(super) fn speed(images_per_second: Option<f64>) -> String {
 }
 
 /// The last line of a run on stdout, such as `test accuracy 94.99 %`; synthetic data always says so.
-pub(super) fn accuracy_line(synthetic: bool, accuracy: f64) -> String {
+pub(crate) fn accuracy_line(synthetic: bool, accuracy: f64) -> String {
     format!("{} {accuracy:.2} %", accuracy_label(synthetic, "test"))
 }
 
 /// `test accuracy`, or `synthetic test accuracy`.
-pub(super) fn accuracy_label(synthetic: bool, split: &str) -> String {
+pub(crate) fn accuracy_label(synthetic: bool, split: &str) -> String {
     format!("{}{split} accuracy", if synthetic { "synthetic " } else { "" })
 }
 

@@ -2,8 +2,19 @@
 
 use crate::{command, folder, rir, rir_in};
 
-const COMMANDS: [&str; 10] =
-    ["train", "eval", "predict", "inspect", "init", "convert", "trace", "check", "bench", "devices"];
+const COMMANDS: [&str; 11] = [
+    "train",
+    "eval",
+    "predict",
+    "reproduce",
+    "inspect",
+    "init",
+    "convert",
+    "trace",
+    "check",
+    "bench",
+    "devices",
+];
 
 #[test]
 fn every_command_has_help_with_examples() {

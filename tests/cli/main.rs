@@ -6,6 +6,7 @@ mod bench;
 mod convert;
 mod flow;
 mod inspect;
+mod reproduce;
 mod trace;
 
 use std::path::Path;
