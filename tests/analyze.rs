@@ -17,9 +17,8 @@ use rir::train::{Checkpoint, Info, Session, SessionOptions, Tensor, argmax, eval
 const IMAGE: [usize; 3] = [8, 8, 3];
 const CLASSES: usize = 4;
 
-/// Images that differ as a whole, in colour and from side to side, labelled as the network of [`rir`] answers: it is right
-/// on all, and any answer that changes shows.
-fn data() -> (Arc<Images>, Arc<Normaliser>) {
+/// Images that differ as a whole, in colour and from side to side, without labels.
+fn images() -> (Images, Arc<Normaliser>) {
     let n = 40;
     let draws = uniforms(n * 6, 0.0, 1.0, 1, 0);
     let pixel = |i: usize, y: usize, x: usize, c: usize| {
@@ -27,11 +26,23 @@ fn data() -> (Arc<Images>, Arc<Normaliser>) {
         (255.0 * (0.6 * base + 0.4 * (slope * (x as f64 / 7.0) + (1.0 - slope) * (y as f64 / 7.0)))) as u8
     };
     let pixels = (0..n * 192).map(|at| pixel(at / 192, at / 24 % 8, at / 3 % 8, at % 3)).collect();
-    let mut images = Images::new(8, 8, 3, pixels, vec![0; n]).unwrap();
-    let normaliser = Arc::new(Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap());
-    let unlabelled = Arc::new(images.clone());
-    let batch = Loader::evaluation(unlabelled, Arc::clone(&normaliser), n).unwrap().next().unwrap().unwrap();
-    let logits = random(&rir(), Precision::F32).predict(&batch.images).unwrap();
+    let images = Images::new(8, 8, 3, pixels, vec![0; n]).unwrap();
+    let normaliser = Normaliser::fit(Preprocess::PerPixelMean, &images).unwrap();
+    (images, Arc::new(normaliser))
+}
+
+/// (N, classes).
+fn logits(session: &mut Session) -> Vec<f32> {
+    let (images, normaliser) = images();
+    let n = images.len();
+    let batch = Loader::evaluation(Arc::new(images), normaliser, n).unwrap().next().unwrap().unwrap();
+    session.predict(&batch.images).unwrap()
+}
+
+/// The images, labelled as the network of [`rir`] answers: it is right on all, and any answer that changes shows.
+fn data() -> (Arc<Images>, Arc<Normaliser>) {
+    let (mut images, normaliser) = images();
+    let logits = logits(&mut random(&rir(), Precision::F32));
     images.labels = logits.chunks(CLASSES).map(|logits| argmax(logits) as u16).collect();
     (Arc::new(images), normaliser)
 }
@@ -49,7 +60,7 @@ fn session(model: &Description, precision: Precision) -> Session {
     Session::new(options, common::cpu).unwrap()
 }
 
-/// A network in which nothing is special.
+/// A network in which nothing is special, and which answers every class to some of the images.
 fn random(model: &Description, precision: Precision) -> Session {
     let mut session = session(model, precision);
     session.initialise(5).unwrap();
@@ -60,6 +71,13 @@ fn random(model: &Description, precision: Precision) -> Session {
             normals(p.shape.elements(), 6, i as u32).iter().map(|z| center + 0.2 * z).collect();
         session.set_parameter(i, &values).unwrap();
     }
+    let bias = session.layout().parameter("head.linear.bias").unwrap();
+    let (logits, mut values) = (logits(&mut session), session.parameter(bias).unwrap());
+    for row in logits.chunks(CLASSES) {
+        let images = (logits.len() / CLASSES) as f64;
+        values.iter_mut().zip(row).for_each(|(bias, logit)| *bias -= f64::from(*logit) / images);
+    }
+    session.set_parameter(bias, &values).unwrap();
     session
 }
 

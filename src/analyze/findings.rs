@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(rank_correlation(&[0.1, 0.2, 5.0, 100.0]), Some(1.0));
         assert_eq!(rank_correlation(&[3.0, 2.0, 1.0]), Some(-1.0));
         assert_eq!(rank_correlation(&[2.0, 2.0]), None);
-        // By hand: ranks 1.5, 0, 1.5, 3 against 0, 1, 2, 3: 3.5 / sqrt(5 * 4.5).
+        // By hand: ranks 1.5, 0, 1.5, 3 against 0, 1, 2, 3: 3 / sqrt(5 * 4.5).
         let tied = rank_correlation(&[4.0, 1.0, 4.0, 9.0]).unwrap();
         assert!((tied - 3.0 / 22.5_f64.sqrt()).abs() < 1e-12, "{tied}");
         assert!(by_chance(2) <= 1.0 && (by_chance(17) - 0.49).abs() < 1e-12);

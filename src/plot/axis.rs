@@ -69,12 +69,18 @@ fn padded(least: f64, most: f64) -> (f64, f64) {
     (least - padding, most + padding)
 }
 
-/// 1, 2 or 5 times a power of ten: the step that gives about [`TICKS`].
+/// 1, 2 or 5 times a power of ten: the step that comes nearest to [`TICKS`].
 fn step(span: f64) -> f64 {
     let rough = span / TICKS;
     let power = 10f64.powf(rough.log10().floor());
-    let times = [1.0, 2.0, 5.0, 10.0].into_iter().find(|times| times * power >= rough * 0.999);
-    times.unwrap_or(10.0) * power
+    // Between two of them decides the middle of their logarithms.
+    let times = match rough / power {
+        ..1.41 => 1.0,
+        ..3.16 => 2.0,
+        ..7.07 => 5.0,
+        _ => 10.0,
+    };
+    times * power
 }
 
 /// Round values from `low` to `high`.
