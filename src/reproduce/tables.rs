@@ -85,7 +85,8 @@ pub fn by_name(name: &str, settings: &Settings, data: &str, images: usize) -> Re
     let set = data_of(name)?;
     let of = Definition { set, settings, images };
     of.check()?;
-    let title = |text: &str| format!("{}: {text}", set_name(set));
+    let images_of = if settings.synthetic { "Synthetic images" } else { set_name(set) };
+    let title = |text: &str| format!("{images_of}: {text}");
     let (title, rows, cells) = match name {
         "depth" => (title("blocks x layers of a block, ten layers a group"), "blocks x layers", of.depth()?),
         "all-cnn" => (title("ALL-CNN-C with and without the identity"), "network", of.all_cnn()?),

@@ -39,7 +39,7 @@ fn a_table_is_trained_listed_and_not_trained_again() {
     let deviations = "the built-in synthetic images in place of CIFAR-10; every width divided by 48; 1 epoch in place of \
                       the recipe's 164; batches of 20 images in place of 500; 20 training images in place of 5,000.";
     assert!(text.contains(deviations) && text.contains("not comparable"), "{text}");
-    assert!(text.contains("Synthetic test accuracy"), "{text}");
+    assert!(text.starts_with("# Synthetic images: ") && text.contains("\nSynthetic test accuracy"), "{text}");
 
     let second = rehearse(folder.path(), &["--json"]);
     assert!(second.stderr.contains("run 1 of 1: synthetic-resnet-init-all-cnn-c-48-paper-n20-s0"));
