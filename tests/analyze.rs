@@ -245,6 +245,7 @@ fn both_forms_have_the_same_analysis() {
         normaliser: Normaliser::clone(&data().1),
         tensors: session_four.export().unwrap(),
         momentum: Vec::new(),
+        slow: Vec::new(),
     };
     let one: Vec<Tensor> = one_convolution(&checkpoint).unwrap().checkpoint.tensors;
     let mut session_one = session(&rir(), Precision::F32);

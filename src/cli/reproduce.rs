@@ -31,8 +31,9 @@ Tables:
   cifar10, cifar100   the four families in geometries 32 and 18-wide
   depth               ResNet and RiR, ten layers a group in blocks of one to ten
   all-cnn             ALL-CNN-C with and without the identity
-  streams             the networks with two streams
+  streams             the networks with two streams, and what these do, layer by layer
   few-data            accuracy by the number of training images; the paper has none like it
+  ingredients         what each ingredient of recipe fast is worth, by leaving it out; likewise
 
 Below the output folder lie runs/NAME, run folders as of rir train; results/NAME.json, what each came to; and TABLE.md
 and TABLE.json, drawn anew after every run. What is done is not done again: Ctrl-C and the time limit save the run under
@@ -53,8 +54,8 @@ pub struct Args {
     /// f32, bf16 or f64
     #[arg(long, value_name = "P", default_value_t = Precision::F32)]
     precision: Precision,
-    #[arg(long, value_name = "R", default_value = "paper", help = recipe_help())]
-    recipe: String,
+    #[arg(long, value_name = "R", help = recipe_help())]
+    recipe: Option<String>,
     /// Passes over the training set [default: the recipe's]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
@@ -70,6 +71,9 @@ pub struct Args {
     /// Train only this cell: its name or its network's, * standing for anything; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Test images of each analysis of a network's streams, in the table streams [default: all]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    images: Option<usize>,
     /// Stop, with all saved, before this much time has passed: 90s, 9m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     time_limit: Option<Duration>,
@@ -93,7 +97,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let device = args.machine.prepare(args.precision)?;
     let is_synthetic = args.data.as_ref().is_some_and(|data| data.as_os_str() == SYNTHETIC);
     let settings = Settings {
-        recipe: Recipe::by_name(&args.recipe)?,
+        recipe: args.recipe.as_deref().map_or_else(|| reproduce::recipe_of(&args.table), Recipe::by_name)?,
         epochs: args.epochs,
         batch_size: args.batch_size,
         subset: args.subset,
@@ -110,6 +114,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         device: Some(device.choice.to_string()),
         choose_anew: args.machine.choices.is_some() || args.machine.kernels.is_some(),
         time_limit: args.time_limit,
+        images: args.images,
         verbosity: if args.quiet { Verbosity::Quiet } else { Verbosity::Progress },
         stop: Stop::on_signals()?,
     };

@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::report::Report;
+use super::report::{CellReport, Report};
 use super::statistics::Estimate;
+use super::tables::TableKind;
 
 /// Two columns of a row, the first minus the second, over the seeds that both have finished.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,17 +30,37 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// The first column of a report minus every other, row by row.
+    /// Those that the report's kind asks for.
     pub(super) fn all(report: &Report) -> Vec<Self> {
+        match report.kind {
+            TableKind::Plain | TableKind::Streams => Vec::new(),
+            TableKind::BySize => Self::of_columns(report),
+            TableKind::Ingredients => Self::of_ingredients(report),
+        }
+    }
+
+    /// The first column minus every other, row by row.
+    fn of_columns(report: &Report) -> Vec<Self> {
         let rows = report.names(|cell| &cell.row);
         let columns = report.names(|cell| &cell.column);
         let Some((first, others)) = columns.split_first() else { return Vec::new() };
         let pairs = others.iter().flat_map(|other| rows.iter().map(move |row| (*row, *other)));
-        pairs.filter_map(|(row, other)| Self::new(report, row, first, other)).collect()
+        let compare = |(row, other)| {
+            let cells = [report.cell(row, first)?, report.cell(row, other)?];
+            Some(Self::new(row, [first, other], cells))
+        };
+        pairs.filter_map(compare).collect()
     }
 
-    fn new(report: &Report, row: &str, of: &str, and: &str) -> Option<Self> {
-        let (one, other) = (report.cell(row, of)?, report.cell(row, and)?);
+    /// The first cell, which has all, minus every other, which is without what its row names.
+    fn of_ingredients(report: &Report) -> Vec<Self> {
+        let Some((whole, others)) = report.cells.split_first() else { return Vec::new() };
+        let compare =
+            |without: &CellReport| Self::new(&without.row, ["with it", "without it"], [whole, without]);
+        others.iter().map(compare).collect()
+    }
+
+    fn new(row: &str, [of, and]: [&str; 2], [one, other]: [&CellReport; 2]) -> Self {
         let differences: Vec<f64> = (one.runs.iter())
             .filter_map(|run| Some(run.listed.test_accuracy? - other.accuracy(run.listed.seed)?))
             .collect();
@@ -47,7 +68,7 @@ impl Comparison {
         let interval = difference.interval();
         let excludes_zero = interval.map(|[low, high]| low > 0.0 || high < 0.0);
         let sentence = Self::sentence(of, and, &difference, excludes_zero);
-        Some(Self {
+        Self {
             row: row.into(),
             of: of.into(),
             and: and.into(),
@@ -55,7 +76,7 @@ impl Comparison {
             interval,
             excludes_zero,
             sentence,
-        })
+        }
     }
 
     fn sentence(of: &str, and: &str, difference: &Estimate, excludes_zero: Option<bool>) -> String {

@@ -1,9 +1,10 @@
 //! The pictures of a report, by their file names.
 
 use super::report::Report;
+use super::tables::TableKind;
 use crate::error::Result;
 use crate::plot::{Axis, Point, Scale, Series, lines};
-use crate::train::accuracy_label;
+use crate::train::{accuracy_label, safe_file_name};
 
 /// Every picture that there are numbers for, as SVG.
 ///
@@ -11,8 +12,14 @@ use crate::train::accuracy_label;
 /// If one cannot be drawn.
 pub fn draw(report: &Report) -> Result<Vec<(String, String)>> {
     let mut figures = Vec::new();
-    if report.is_by_size {
+    if report.kind == TableKind::BySize {
         figures.extend(by_size(report)?.map(|svg| (format!("{}.svg", report.table), svg)));
+    }
+    for cell in &report.cells {
+        if let Some(streams) = &cell.streams {
+            let name = format!("{}-{}.svg", report.table, safe_file_name(&cell.model));
+            figures.push((name, streams.figure(&cell.model, &report.data, report.synthetic)?));
+        }
     }
     Ok(figures)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::{CellReport, Report};
+use super::statistics::Estimate;
 use crate::text::{counted, grouped, width};
 use crate::train::accuracy_label;
 
@@ -24,6 +25,7 @@ impl Report {
             );
         }
         paragraphs.extend(self.comparisons());
+        paragraphs.extend(self.cells.iter().filter_map(streams));
         paragraphs.extend(self.diverged());
         paragraphs.push(self.status());
         paragraphs.join("\n\n") + "\n"
@@ -117,6 +119,38 @@ impl Report {
             self.precision
         )
     }
+}
+
+/// What the streams of a cell's networks do, layer by layer.
+fn streams(cell: &CellReport) -> Option<String> {
+    let streams = cell.streams.as_ref()?;
+    let mut lines = vec![["layer", "without r", "without t", "without E"].map(String::from).to_vec()];
+    for layer in &streams.layers {
+        let identity = layer.without_identity.as_ref().map_or("–".into(), change);
+        lines.push(vec![
+            layer.layer.clone(),
+            change(&layer.without_residual),
+            change(&layer.without_transient),
+            identity,
+        ]);
+    }
+    let none = ["all", "–", "–"].map(String::from);
+    lines.push([&none[..], &[change(&streams.without_identities)]].concat());
+    Some(format!(
+        "{}: change of accuracy in points where one stream is zero behind a layer, or a layer has no identity E; {} of \
+         {} test images, the whole network {}.\n\n{}",
+        cell.model,
+        counted(streams.analyzed as u64, "network"),
+        grouped(streams.images as u64),
+        streams.whole.mean.map_or("–".into(), |mean| format!("{mean:.2} %")),
+        aligned(&lines)
+    ))
+}
+
+/// A mean change, and half of its interval.
+fn change(estimate: &Estimate) -> String {
+    let half = estimate.half_interval.map_or(String::new(), |half| format!(" ± {half:.2}"));
+    estimate.mean.map_or("–".into(), |mean| format!("{mean:+.2}{half}"))
 }
 
 /// Mean, interval and number of seeds; and what is missing.

@@ -11,6 +11,8 @@ use super::list::Listed;
 use super::record::Outcome;
 use super::settings::Deviation;
 use super::statistics::Estimate;
+use super::streams::Streams;
+use super::tables::TableKind;
 use super::work::{Run, State, Work};
 use crate::error::{Error, Kind, Result};
 use crate::graph::Precision;
@@ -58,12 +60,12 @@ pub struct Report {
     pub deviations: Vec<Deviation>,
     /// Whether the paper's figures are figures of the same thing.
     pub is_comparable: bool,
-    /// Whether the rows are numbers of training images.
+    /// What the table shows beside its cells.
     #[serde(skip)]
-    pub is_by_size: bool,
+    pub kind: TableKind,
     /// Row by row.
     pub cells: Vec<CellReport>,
-    /// The first column beside the others, seed by seed, where the rows are numbers of training images.
+    /// Cells beside each other, seed by seed, where the table is made for that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<Comparison>,
 }
@@ -92,6 +94,9 @@ pub struct CellReport {
     pub estimate: Estimate,
     /// The ends of the mean's 95 % interval.
     pub interval: Option<[f64; 2]>,
+    /// What the streams of its trained networks do, where they were analyzed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Streams>,
     /// One a seed.
     pub runs: Vec<RunReport>,
 }
@@ -141,13 +146,11 @@ impl Report {
             is_of_paper: table.is_of_paper,
             deviations: table.deviations.clone(),
             is_comparable: table.is_comparable(),
-            is_by_size: table.is_by_size,
+            kind: table.kind,
             cells: (0..table.cells.len()).map(|i| CellReport::new(work, i)).collect(),
             comparisons: Vec::new(),
         };
-        if table.is_by_size {
-            report.comparisons = Comparison::all(&report);
-        }
+        report.comparisons = Comparison::all(&report);
         report
     }
 
@@ -214,6 +217,9 @@ impl CellReport {
             published: cell.published,
             estimate,
             interval: estimate.interval(),
+            streams: Streams::of(
+                &runs.iter().filter_map(|run| work.analyses.get(&run.name).cloned()).collect::<Vec<_>>(),
+            ),
             runs: runs.into_iter().map(|run| RunReport::new(work, run)).collect(),
         }
     }

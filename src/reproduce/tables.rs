@@ -1,15 +1,18 @@
-//! The paper's tables, and one of our own, as plain data.
+//! The paper's tables, and two of our own, as plain data.
 
 use super::cell::{Cell, Confidence, Published, narrow};
+use super::ingredients::without_each;
 use super::settings::{CIFAR10, CIFAR100, Deviation, Settings, set_name};
 use crate::error::{Error, Result, unknown};
 use crate::graph::Precision;
 use crate::nn::{self, Body, Description, Group, Projection};
+use crate::optim::Recipe;
 use crate::text::grouped;
 use crate::train::Length;
 
 /// Every table, in the order in which help lists them.
-pub const NAMES: [&str; 6] = ["cifar10", "cifar100", "depth", "all-cnn", "streams", "few-data"];
+pub const NAMES: [&str; 7] =
+    ["cifar10", "cifar100", "depth", "all-cnn", "streams", "few-data", "ingredients"];
 
 /// Training-set sizes of `few-data`.
 const SIZES: [usize; 7] = [500, 1000, 2500, 5000, 10_000, 25_000, 50_000];
@@ -33,6 +36,21 @@ const PUBLISHED: [(&str, &str, f64, Confidence); 5] = [
 const FAMILIES: [(&str, &str); 4] =
     [("cnn", "CNN"), ("resnet", "ResNet"), ("resnet-init", "ResNet Init"), ("rir", "RiR")];
 
+/// What a table shows beside the accuracies of its cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// Nothing.
+    Plain,
+    /// Rows are numbers of training images: accuracy is drawn over them, and the first column compared with the others,
+    /// seed by seed.
+    BySize,
+    /// What the streams of its trained networks do.
+    Streams,
+    /// The first row is a recipe, and the others are the same without one of its ingredients, whose worth is the
+    /// difference, seed by seed.
+    Ingredients,
+}
+
 /// A table: cells, and what holds for all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
@@ -48,9 +66,8 @@ pub struct Table {
     pub precision: Precision,
     /// Whether the paper has it.
     pub is_of_paper: bool,
-    /// Whether its rows are numbers of training images: then accuracy is drawn over them, and the first column compared
-    /// with the others, seed by seed.
-    pub is_by_size: bool,
+    /// What it shows beside its cells.
+    pub kind: TableKind,
     /// Where its runs are not trained in the paper's way.
     pub deviations: Vec<Deviation>,
     /// The cells, row by row.
@@ -76,6 +93,15 @@ pub fn data_of(table: &str) -> Result<&'static str> {
     }
 }
 
+/// The recipe that a table's runs are trained by unless another is asked for.
+///
+/// # Errors
+/// For an unknown table, the nearest known one.
+pub fn recipe_of(table: &str) -> Result<Recipe> {
+    data_of(table)?;
+    Recipe::by_name(if table == "ingredients" { "fast" } else { "paper" })
+}
+
 /// A table by its name, whose runs draw from `images` training images of the data that they read by the name `data`.
 ///
 /// # Errors
@@ -90,8 +116,13 @@ pub fn by_name(name: &str, settings: &Settings, data: &str, images: usize) -> Re
     let (title, rows, cells) = match name {
         "depth" => (title("blocks x layers of a block, ten layers a group"), "blocks x layers", of.depth()?),
         "all-cnn" => (title("ALL-CNN-C with and without the identity"), "network", of.all_cnn()?),
-        "streams" => (title("the networks whose streams are analysed"), "network", of.streams()?),
+        "streams" => (title("what the streams of trained networks do"), "network", of.streams()?),
         "few-data" => (title("accuracy by the number of training images"), "training images", of.few_data()?),
+        "ingredients" => (
+            title(&format!("what each ingredient of recipe {} is worth", settings.recipe.name)),
+            "left out",
+            of.ingredients()?,
+        ),
         _ => (title("the four families in two geometries"), "family", of.families()?),
     };
     Ok(Table {
@@ -100,8 +131,13 @@ pub fn by_name(name: &str, settings: &Settings, data: &str, images: usize) -> Re
         rows: rows.into(),
         data: data.into(),
         precision: settings.precision,
-        is_of_paper: name != "few-data",
-        is_by_size: name == "few-data",
+        is_of_paper: !matches!(name, "few-data" | "ingredients"),
+        kind: match name {
+            "few-data" => TableKind::BySize,
+            "streams" => TableKind::Streams,
+            "ingredients" => TableKind::Ingredients,
+            _ => TableKind::Plain,
+        },
         deviations: settings.deviations(set, images)?,
         cells,
     })
@@ -193,6 +229,25 @@ impl Definition<'_> {
         networks.into_iter().map(|name| self.cell(name, "accuracy", nn::by_name(name)?)).collect()
     }
 
+    /// `rir-18-wide` by the recipe, and by the recipe without each of its ingredients.
+    fn ingredients(&self) -> Result<Vec<Cell>> {
+        let (recipe, paper) = (self.settings.recipe()?, Recipe::by_name("paper")?);
+        let without = without_each(&recipe, &paper);
+        if without.is_empty() {
+            return Err(Error::usage(format!(
+                "recipe {} has no ingredient that the paper's has not; give another, such as --recipe fast",
+                recipe.name
+            )));
+        }
+        let all = [("nothing", recipe)].into_iter().chain(without);
+        all.map(|(row, recipe)| {
+            let cell = self.cell(row, "accuracy", nn::by_name("rir-18-wide")?)?;
+            // It is the paper's network, but not the paper's figure.
+            Ok(Cell { name: recipe.name.clone(), recipe, published: None, ..cell })
+        })
+        .collect()
+    }
+
     /// Three families of the same 464,154 parameters on ever more images, all for the same number of steps: those of
     /// the recipe's epochs over all images.
     fn few_data(&self) -> Result<Vec<Cell>> {
@@ -259,8 +314,9 @@ mod tests {
     #[test]
     fn every_cell_of_every_table_is_a_network_of_the_papers_size() {
         let paper = Settings::paper().unwrap();
-        for (name, count) in NAMES.into_iter().zip([8, 8, 8, 2, 3, 21]) {
-            let cells = cells(name, &paper);
+        for (name, count) in NAMES.into_iter().zip([8, 8, 8, 2, 3, 21, 9]) {
+            let settings = Settings { recipe: recipe_of(name).unwrap(), ..paper.clone() };
+            let cells = cells(name, &settings);
             assert_eq!(cells.len(), count, "{name}");
             let classes = if name == "cifar100" { 100 } else { 10 };
             let all: Vec<usize> = cells.iter().map(|cell| parameters(cell, classes)).collect();
@@ -273,6 +329,7 @@ mod tests {
                 "depth" => assert_eq!(all, [487_386; 8]),
                 "all-cnn" => assert_eq!(all, [1_370_996; 2]),
                 "few-data" => assert_eq!(all, [464_154; 21]),
+                "ingredients" => assert_eq!(all, [10_300_532; 9]),
                 _ => assert_eq!(all, [10_300_532, 9_469_940, 487_386]),
             }
             // The same place is taken once, and no two cells share a run.
@@ -302,7 +359,8 @@ mod tests {
         let paper = Settings::paper().unwrap();
         let mut quoted: Vec<(String, String, f64)> = Vec::new();
         for name in NAMES {
-            for cell in cells(name, &paper) {
+            let settings = Settings { recipe: recipe_of(name).unwrap(), ..paper.clone() };
+            for cell in cells(name, &settings) {
                 quoted.extend(cell.published.map(|p| (name.into(), cell.name.clone(), p.accuracy)));
             }
         }

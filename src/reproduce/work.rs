@@ -1,13 +1,15 @@
 //! The runs of a table: those that are done, and doing the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, select};
 use super::record::Record;
 use super::report::Report;
-use super::tables::Table;
+use super::streams;
+use super::tables::{Table, TableKind};
+use crate::analyze::Analysis;
 use crate::data::Loaded;
 use crate::error::{Error, Kind, Result};
 use crate::nn;
@@ -35,6 +37,8 @@ pub struct Options {
     pub choose_anew: bool,
     /// Stops before this much time has passed.
     pub time_limit: Option<Duration>,
+    /// Test images of each analysis of a network's streams, evenly spread over the set; all without it.
+    pub images: Option<usize>,
     /// What goes to stderr.
     pub verbosity: Verbosity,
     /// Who may stop the run under way, and with it all.
@@ -114,6 +118,8 @@ pub struct Work<'a> {
     pub(super) parameters: Vec<usize>,
     /// Seed by seed, and the cells in the table's order.
     pub(super) runs: Vec<Run>,
+    /// Of finished runs, by their names, in a table whose networks are analyzed.
+    pub(super) analyses: BTreeMap<String, Analysis>,
     options: &'a Options,
     environment: &'a Environment<'a>,
     started: Instant,
@@ -144,7 +150,8 @@ impl<'a> Work<'a> {
         let parameters = (table.cells.iter())
             .map(|cell| Ok(nn::table::Table::new(&cell.model, source.image, source.classes)?.parameters()))
             .collect::<Result<Vec<usize>>>()?;
-        let mut work = Self { table, source, parameters, runs: Vec::new(), options, environment, started };
+        let (runs, analyses) = (Vec::new(), BTreeMap::new());
+        let mut work = Self { table, source, parameters, runs, analyses, options, environment, started };
         for (i, is_selected) in is_selected.into_iter().enumerate() {
             let asked = options.seed..=last;
             let there = work.seeds_there(&work.table.cells[i].stem(&work.table.data));
@@ -154,6 +161,12 @@ impl<'a> Work<'a> {
             }
         }
         work.runs.sort_by_key(|run| (run.seed, run.cell));
+        if work.table.kind == TableKind::Streams {
+            for run in &work.runs {
+                let known = streams::read(&work.analysis_path(&run.name))?;
+                work.analyses.extend(known.map(|analysis| (run.name.clone(), analysis)));
+            }
+        }
         Ok(work)
     }
 
@@ -174,6 +187,19 @@ impl<'a> Work<'a> {
             }
         }
         self.draw()?;
+        // Runs that other tables have trained.
+        for i in (0..self.runs.len())
+            .filter(|&i| self.runs[i].is_asked && self.runs[i].accuracy().is_some())
+            .collect::<Vec<_>>()
+        {
+            if self.options.stop.is_requested(0) {
+                return Ok(Some(Stopped::Interrupted));
+            }
+            if self.left().is_some_and(|left| left.is_zero()) {
+                return Ok(Some(Stopped::TimeLimit));
+            }
+            self.analyze(i, say)?;
+        }
         let to_do: Vec<usize> = (0..self.runs.len()).filter(|&i| self.runs[i].is_to_do()).collect();
         let mut reserve = Duration::ZERO;
         for (n, &i) in to_do.iter().enumerate() {
@@ -186,6 +212,9 @@ impl<'a> Work<'a> {
             say(&format!("run {} of {}: {}", n + 1, to_do.len(), self.runs[i].name));
             let summary = self.train_one(i)?;
             self.draw()?;
+            if self.runs[i].accuracy().is_some() {
+                self.analyze(i, say)?;
+            }
             say(&format!("{}: {}", self.runs[i].name, self.runs[i].describe()));
             if let Some(stopped) = summary.as_ref().and_then(|summary| summary.stopped) {
                 return Ok(Some(stopped));
@@ -239,6 +268,26 @@ impl<'a> Work<'a> {
         record.write(&self.result_path(&run.name))?;
         self.runs[i].state = State::Ended(Box::new(record));
         Ok(summary)
+    }
+
+    /// Analyzes the network of a finished run, in a table that does, and draws it. A run whose folder is gone, and that
+    /// left its result only, is as it is.
+    fn analyze(&mut self, i: usize, say: &dyn Fn(&str)) -> Result<()> {
+        let name = self.runs[i].name.clone();
+        let folder = self.run_path(&name);
+        if self.table.kind != TableKind::Streams || !folder.is_dir() {
+            return Ok(());
+        }
+        let config = &self.runs[i].config;
+        let device = self.options.device.as_ref().unwrap_or(&config.device);
+        let (images, output) = (self.options.images, self.analysis_path(&name));
+        let analysis = streams::of_run(&folder, &output, images, self.environment, device, say)
+            .map_err(|e| e.at(&name))?;
+        if self.analyses.get(&name) != Some(&analysis) {
+            self.analyses.insert(name, analysis);
+            self.draw()?;
+        }
+        Ok(())
     }
 
     /// A run of a cell before it is known where it lies.
@@ -310,6 +359,10 @@ impl<'a> Work<'a> {
 
     fn run_path(&self, name: &str) -> PathBuf {
         self.options.output.join("runs").join(name)
+    }
+
+    fn analysis_path(&self, name: &str) -> PathBuf {
+        self.options.output.join("analysis").join(name)
     }
 
     fn result_path(&self, name: &str) -> PathBuf {

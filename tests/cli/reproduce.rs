@@ -78,7 +78,7 @@ fn few_data_draws_its_figure() {
 fn what_makes_no_sense_is_said() {
     let folder = folder();
     let at = |arguments: &[&str]| rir_in(folder.path(), &[&["reproduce"], arguments].concat());
-    at(&["cifar11"]).fails(2, "cifar10, cifar100, depth, all-cnn, streams, few-data");
+    at(&["cifar11"]).fails(2, "cifar10, cifar100, depth, all-cnn, streams, few-data, ingredients");
     at(&["cifar10"]).fails(3, "--data synthetic rehearses without it");
     at(&["cifar10", "--data", "nowhere"]).fails(3, "cifar10 is not in nowhere");
     at(&["cifar10", "--data", "synthetic", "--narrow", "9"]).fails(2, "from 1 to 8");
@@ -87,6 +87,8 @@ fn what_makes_no_sense_is_said() {
     at(&["cifar10", "--data", "synthetic", "--subset", "5001"]).fails(2, "from 1 to 5000");
     at(&["few-data", "--data", "synthetic", "--subset", "499"]).fails(2, "499");
     at(&["cifar10", "--data", "synthetic", "--seed", "9223372036854775807", "--seeds", "2"]).fails(2, "2^63");
+    let plain = ["ingredients", "--data", "synthetic", "--recipe", "paper"];
+    at(&plain).fails(2, "no ingredient that the paper's has not; give another, such as --recipe fast");
     fs::write(folder.path().join("file"), "").unwrap();
     rehearse(folder.path(), &["--output", "file/deep"]).fails(5, "file");
 }

@@ -9,7 +9,7 @@ use rir::error::{Kind, Result};
 use rir::graph::Precision;
 use rir::nn::{Description, Family};
 use rir::optim::Recipe;
-use rir::reproduce::{Cell, Confidence, Options, Published, Record, Source, Table, Work};
+use rir::reproduce::{Cell, Confidence, Options, Published, Record, Source, Table, TableKind, Work};
 use rir::train::{Environment, Length, Stop, Stopped, Verbosity};
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ fn table() -> Table {
         data: "synthetic".into(),
         precision: Precision::F32,
         is_of_paper: true,
-        is_by_size: false,
+        kind: TableKind::Plain,
         deviations: Vec::new(),
         cells: vec![cell("CNN", Family::Cnn, None), cell("RiR", Family::Rir, Some(published))],
     }
@@ -254,7 +254,7 @@ fn a_run_that_diverges_is_a_result_and_the_others_go_on() {
 #[test]
 fn sizes_are_compared_seed_by_seed_and_drawn() {
     let folder = tempfile::tempdir().unwrap();
-    let mut by_size = Table { is_of_paper: false, is_by_size: true, rows: "images".into(), ..table() };
+    let mut by_size = Table { is_of_paper: false, kind: TableKind::BySize, rows: "images".into(), ..table() };
     by_size.cells = [24, 48]
         .into_iter()
         .flat_map(|size| {
@@ -291,6 +291,64 @@ fn sizes_are_compared_seed_by_seed_and_drawn() {
     assert!(svg.contains("RiR") && svg.contains("CNN") && svg.contains("Two tiny networks"));
     // Neither name nor number of images is another run's.
     assert!(folder.path().join("runs/synthetic-tiny-cnn-test-n24-s5/split.json").is_file());
+}
+
+#[test]
+fn what_an_ingredient_is_worth_is_the_difference_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = Table { kind: TableKind::Ingredients, rows: "left out".into(), ..table() };
+    let rir = all.cells.pop().unwrap();
+    let without = Recipe { name: "test-without-smoothing".into(), label_smoothing: 0.0, ..recipe() };
+    all.cells = [("nothing", recipe()), ("label smoothing", without)]
+        .map(|(row, recipe)| Cell { row: row.into(), name: recipe.name.clone(), recipe, ..rir.clone() })
+        .to_vec();
+    let done = reproduce(all, &Options { seeds: 2, ..options(folder.path()) }).unwrap();
+    let mean = |cell: usize| done.json["cells"][cell]["mean"].as_f64().unwrap();
+    let [comparison] = done.json["comparisons"].as_array().unwrap().as_slice() else {
+        panic!("one ingredient")
+    };
+    assert!((comparison["mean"].as_f64().unwrap() - (mean(0) - mean(1))).abs() < 1e-9, "{comparison}");
+    assert!(done.markdown.contains("- label smoothing: "), "{}", done.markdown);
+}
+
+#[test]
+fn streams_of_finished_runs_are_analyzed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path();
+    let streams = || {
+        let cells = table().cells.split_off(1);
+        Table { kind: TableKind::Streams, cells, ..table() }
+    };
+    // The run is another table's.
+    reproduce(table(), &options(output)).unwrap();
+    let first = reproduce(streams(), &options(output)).unwrap();
+    assert_eq!(
+        (first.trained.len(), first.devices),
+        (0, 1),
+        "a device for the analysis, and none for training"
+    );
+    let found = &first.json["cells"][0]["streams"];
+    let names: Vec<&str> =
+        found["layers"].as_array().unwrap().iter().map(|layer| layer["layer"].as_str().unwrap()).collect();
+    assert_eq!((&found["analyzed"], names), (&1.into(), vec!["stem", "1.1.1", "1.1.2", "2.1.1", "2.1.2"]));
+    assert!(
+        (found["whole"]["mean"].as_f64().unwrap() - first.json["cells"][0]["mean"].as_f64().unwrap()).abs()
+            < 1e-9
+    );
+    assert!(first.markdown.contains("| 2.1.2 | "), "{}", first.markdown);
+    assert!(output.join("analysis/synthetic-tiny-rir-test-s5/streams.svg").is_file());
+    let svg = std::fs::read_to_string(output.join("tiny-tiny-rir.svg")).unwrap();
+    assert!(svg.contains("without the residual stream r"));
+
+    let again = reproduce(streams(), &options(output)).unwrap();
+    assert_eq!((again.devices, &again.markdown), (0, &first.markdown));
+    // Of fewer images it is another analysis; of a second seed one more, and the mean of both.
+    let few = Options { images: Some(9), ..options(output) };
+    assert_eq!(reproduce(streams(), &few).unwrap().json["cells"][0]["streams"]["images"], 9);
+    let two = reproduce(streams(), &Options { seeds: 2, ..options(output) }).unwrap();
+    let found = &two.json["cells"][0]["streams"];
+    assert_eq!((two.trained.len(), &found["analyzed"]), (1, &2.into()));
+    assert!(found["layers"][0]["without_residual"]["half_interval"].is_number());
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! What the streams of a table's trained networks do: an analysis a run, in `analysis/RUN/`, and their means over seeds.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::statistics::Estimate;
+use crate::analyze::{self, Analysis, Effect, LayerReport, analyze, spread};
+use crate::error::{Error, Kind, Result};
+use crate::graph::Fusions;
+use crate::plot::{Axis, Level, Lines, Point, Scale, Series};
+use crate::train::{Checkpoint, Config, Environment, accuracy_label, find_checkpoint};
+
+/// Test images that are classified at once.
+const BATCH: usize = 100;
+
+/// Test images for the sizes of activations and the likeness of layers.
+const SIMILARITY_IMAGES: usize = 500;
+
+/// The analysis of the finished run in `run`, of `images` test images or all: what an earlier one of as many images has
+/// left in `folder`, else a new one, which is left there with its figures. `say` is given a sentence before that.
+///
+/// # Errors
+/// If the run's files cannot be read or the folder not written, or the device failed.
+pub(super) fn of_run(
+    run: &Path,
+    folder: &Path,
+    images: Option<usize>,
+    environment: &Environment<'_>,
+    device: &str,
+    say: &dyn Fn(&str),
+) -> Result<Analysis> {
+    let config = Config::load(run)?;
+    let dataset = (environment.open_data)(&config.data, config.image)?.dataset;
+    let all = dataset.test.len();
+    let images = images.unwrap_or(all).min(all);
+    if let Some(known) = read(folder)?.filter(|known| known.images == images) {
+        return Ok(known);
+    }
+    say(&format!("analyzing {} on {images} test images", run.display()));
+    let file = find_checkpoint(run)?;
+    let checkpoint = Checkpoint::load(&file)?;
+    let open = |layout: &_, precision| (environment.open_device)(device, layout, precision);
+    let mut session = checkpoint.session(config.precision, Fusions::ALL, open)?;
+    let options = analyze::Options {
+        batch: BATCH,
+        similarity_images: SIMILARITY_IMAGES.min(images),
+        source: analyze::Source {
+            checkpoint: file.display().to_string(),
+            data: dataset.name,
+            synthetic: dataset.synthetic,
+            data_digest: dataset.digest,
+            seed: config.seed,
+            epoch: checkpoint.info.epoch,
+        },
+    };
+    let few = Arc::new(dataset.test.subset(&spread(all, images)));
+    let analysis = analyze(&mut session, &few, &Arc::new(checkpoint.normaliser), &options, &mut |_| ())?;
+    analysis.save(folder)?;
+    Ok(analysis)
+}
+
+/// The analysis that lies in `folder`; none where there is none.
+///
+/// # Errors
+/// If it cannot be read, or says something else.
+pub(super) fn read(folder: &Path) -> Result<Option<Analysis>> {
+    let path = folder.join("analysis.json");
+    let text = match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|e| Error::io("read", &path, &e))?,
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|e| {
+        let path = path.display();
+        Error::new(Kind::Io, format!("{path} is no analysis ({e}); delete it, and it is made again"))
+    })
+}
+
+/// What accuracy becomes without a part of a layer, over the seeds that were analyzed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerEffects {
+    /// Such as `1.2.1`; `stem`.
+    pub layer: String,
+    /// Its group, from 1; 0 of the stem.
+    pub group: usize,
+    /// Change in points with r zero behind it.
+    pub without_residual: Estimate,
+    /// Change in points with t zero behind it.
+    pub without_transient: Estimate,
+    /// Change in points without its identity E; the stem has none.
+    pub without_identity: Option<Estimate>,
+}
+
+/// The analyses of a cell's runs, taken together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Streams {
+    /// How many runs were analyzed.
+    pub analyzed: usize,
+    /// Test images of each analysis, the fewest of them.
+    pub images: usize,
+    /// Test accuracy of the whole networks on them, in per cent.
+    pub whole: Estimate,
+    /// The stem, then every generalized layer.
+    pub layers: Vec<LayerEffects>,
+    /// Change in points without any identity E.
+    pub without_identities: Estimate,
+    /// Half of the 95 % interval of each change over test images, where one run alone was analyzed and seeds tell none:
+    /// of r and of t, layer by layer.
+    #[serde(skip)]
+    own_spreads: Vec<[f64; 2]>,
+}
+
+impl Streams {
+    /// Of analyses of the same network from several seeds; none of none.
+    pub(super) fn of(analyses: &[Analysis]) -> Option<Self> {
+        let first = analyses.first()?;
+        let over = |change: &dyn Fn(&Analysis) -> f64| {
+            Estimate::of(&analyses.iter().map(change).collect::<Vec<_>>())
+        };
+        let layers = (first.layers.iter().enumerate())
+            .map(|(at, layer)| LayerEffects {
+                layer: layer.short.clone(),
+                group: layer.group,
+                without_residual: over(&|a| a.layers[at].without_residual.change),
+                without_transient: over(&|a| a.layers[at].without_transient.change),
+                without_identity: layer.without_identity.map(|_| {
+                    over(&|a| a.layers[at].without_identity.map_or(f64::NAN, |effect: Effect| effect.change))
+                }),
+            })
+            .collect();
+        let own = |layer: &LayerReport| [layer.without_residual.spread, layer.without_transient.spread];
+        Some(Self {
+            analyzed: analyses.len(),
+            images: analyses.iter().map(|a| a.images).min().unwrap_or(0),
+            whole: over(&|a| a.accuracy),
+            layers,
+            without_identities: over(&|a| a.without_identities.change),
+            own_spreads: first.layers.iter().map(own).collect(),
+        })
+    }
+
+    /// Accuracy over the layers with either stream zero behind one of them, as SVG.
+    ///
+    /// # Errors
+    /// If it cannot be drawn.
+    pub(super) fn figure(&self, model: &str, data: &str, synthetic: bool) -> Result<String> {
+        let whole = self.whole.mean.unwrap_or(f64::NAN);
+        let series = |stream: usize, name: &str, of: fn(&LayerEffects) -> &Estimate| {
+            let point = |(at, layer): (usize, &LayerEffects)| {
+                let change = of(layer);
+                let spread = change.half_interval.unwrap_or(self.own_spreads[at][stream]);
+                Some(Point { x: at as f64, y: whole + change.mean?, spread: Some(spread) })
+            };
+            Series { name: name.into(), points: self.layers.iter().enumerate().filter_map(point).collect() }
+        };
+        let series = [
+            series(0, "without the residual stream r", |layer| &layer.without_residual),
+            series(1, "without the transient stream t", |layer| &layer.without_transient),
+        ];
+        let names = self.layers.iter().map(|layer| layer.layer.clone()).collect();
+        let over = if self.analyzed > 1 { "seeds" } else { "test images" };
+        let x = Axis {
+            title: format!("layer: group.block.layer; bars: 95 % intervals over {over}"),
+            scale: Scale::Named(names),
+        };
+        let y = Axis { title: format!("{}, %", accuracy_label(synthetic, "test")), scale: Scale::Linear };
+        let starts = (1..self.layers.len()).filter(|&at| self.layers[at].group != self.layers[at - 1].group);
+        let breaks: Vec<f64> = starts.map(|at| at as f64 - 0.5).collect();
+        let levels = [Level { name: "the whole network".into(), y: whole }];
+        let title = format!("{model} on {data}: accuracy with one stream zero behind one layer");
+        Lines { title: &title, x: &x, y: &y, series: &series, levels: &levels, breaks: &breaks }.draw()
+    }
+}
