@@ -9,7 +9,8 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     let momentum = Sgd { momentum: 0.9, ..Sgd::PLAIN };
     let decay = Sgd { weight_decay: 0.02, decay_scale: true, ..momentum };
-    let all = Sgd { nesterov: true, shift_rate: 4.0, lookahead: true, ..decay };
+    // A smaller rate of shifts: where a step is as large as what it changes, their difference has less than all digits.
+    let all = Sgd { nesterov: true, shift_rate: 0.5, lookahead: true, ..decay };
     for (op, form) in [
         (Sgd::PLAIN, "plain"),
         (momentum, "momentum"),

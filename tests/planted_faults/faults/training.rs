@@ -118,7 +118,7 @@ fn step() -> Vec<Fault> {
             fed::the_device_draws_the_same_pixels_as_the_host
         )
         .find("covers(p.cutout, place >> 16, p.width, at.column)")
-        .put("covers(p.cutout, place >> 16, p.width, uint32_t(column))"),
+        .put("covers(p.cutout, place >> 16, p.width, mirrored ? p.width - 1 - at.column : at.column)"),
         test_fault!("the label of another sample", FILE, fed::the_device_draws_the_same_pixels_as_the_host)
             .find("p.classes[sample];")
             .put("p.classes[at.image];"),
