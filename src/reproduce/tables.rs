@@ -17,8 +17,8 @@ pub const NAMES: [&str; 7] =
 /// Training-set sizes of `few-data`.
 const SIZES: [usize; 7] = [500, 1000, 2500, 5000, 10_000, 25_000, 50_000];
 
-/// Evaluations of a run of `few-data`: an epoch of few images is too short for one each.
-const EVALUATIONS: u64 = 20;
+/// Evaluations of a run of `few-data`: an epoch of few images is too short for one each, and only the last one counts.
+const EVALUATIONS: u64 = 4;
 
 /// Layers of a group of geometry 32, which `depth` splits into blocks.
 const LAYERS_OF_GROUP: usize = 10;
@@ -382,8 +382,8 @@ mod tests {
         let all = cells("few-data", &paper);
         assert!(all.iter().all(|cell| cell.length == Length::Steps(16_400) && cell.recipe == paper.recipe));
         assert_eq!(all.iter().step_by(3).map(|c| c.subset.unwrap()).collect::<Vec<_>>(), SIZES);
-        // 16,400 epochs of one step, and 164 of a hundred: about 20 evaluations each.
-        assert_eq!((all[0].evaluate_every, all[20].evaluate_every), (Some(820), Some(9)));
+        // 16,400 epochs of one step, and 164 of a hundred: four evaluations each.
+        assert_eq!((all[0].evaluate_every, all[20].evaluate_every), (Some(4100), Some(41)));
         let short = Settings { epochs: Some(3), subset: Some(1500), batch_size: Some(50), ..paper.clone() };
         let some = cells("few-data", &short);
         assert_eq!(some.iter().step_by(3).map(|c| c.subset.unwrap()).collect::<Vec<_>>(), [500, 1000]);
