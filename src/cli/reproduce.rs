@@ -8,12 +8,12 @@ use rir::data::{DataSpec, LoadOptions, Loaded, load};
 use rir::device::select::Choice;
 use rir::error::{Error, Result};
 use rir::graph::Precision;
-use rir::optim::{self, Recipe};
+use rir::optim::Recipe;
 use rir::reproduce::{self, Options, Settings, Source, Work};
 use rir::train::{Environment, Stop, Stopped, Verbosity, parse_duration};
 
 use super::output::{Output, note};
-use super::setup::{Machine, at_least_one};
+use super::setup::{Machine, at_least_one, recipe_help};
 
 /// What `--data` calls the built-in images.
 const SYNTHETIC: &str = "synthetic";
@@ -54,7 +54,7 @@ pub struct Args {
     /// f32, bf16 or f64
     #[arg(long, value_name = "P", default_value_t = Precision::F32)]
     precision: Precision,
-    #[arg(long, value_name = "R", help = recipe_help())]
+    #[arg(long, value_name = "R", help = format!("{} [default: paper; of ingredients, fast]", recipe_help()))]
     recipe: Option<String>,
     /// Passes over the training set [default: the recipe's]
     #[arg(long, value_name = "N")]
@@ -146,10 +146,6 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
         say(&format!("stopped {why}; all is saved, and the same command goes on"));
     }
     if args.json { out.line(report.json()?) } else { out.print(report.markdown()) }
-}
-
-fn recipe_help() -> String {
-    format!("{}, or a .toml file", optim::NAMES.join(", "))
 }
 
 /// Reads a data set by its name, from `root` or where sets lie anyway.

@@ -136,6 +136,11 @@ impl Target {
     }
 }
 
+/// What a recipe may be.
+pub fn recipe_help() -> String {
+    format!("{}, or a .toml file", rir::optim::NAMES.join(", "))
+}
+
 /// A count of which there must be some.
 pub fn at_least_one(text: &str) -> Result<usize> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| Error::usage("give a whole number from 1"))

@@ -16,7 +16,7 @@ use rir::train::{
 use super::choices;
 use super::model::{self, Changes};
 use super::output::Output;
-use super::setup::{Fusion, Machine, Trained, open_data};
+use super::setup::{Fusion, Machine, Trained, open_data, recipe_help};
 
 /// Train a network, or continue a run
 #[derive(clap::Args)]
@@ -49,8 +49,7 @@ pub struct Args {
     /// Height and width to which a folder's images are resized and cropped [default: 32x32]
     #[arg(long, value_name = "HxW", value_parser = super::inspect::extents)]
     image: Option<[usize; 2]>,
-    /// quick, paper, paper-82, or a .toml file [default: quick]
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", help = format!("{} [default: quick]", recipe_help()))]
     recipe: Option<String>,
     /// Passes over the training set [default: the recipe's]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
