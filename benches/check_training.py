@@ -192,7 +192,8 @@ class Train(CardCase):
         self.assertEqual([row["name"] for row in found["airbench"]["rows"]], list(airbench_times.NAMES))
         self.assertTrue(found["curves"]["agree"])
         self.assertEqual({run["state"] for runs in found["reproduced"].values() for run in runs}, {"finished"})
-        self.assertEqual(set(found["reproduced"]), {"cifar10", "cifar100", "depth", "all-cnn", "streams", "few-data"})
+        tables = {"ingredients", "cifar10", "cifar100", "depth", "all-cnn", "streams", "few-data"}
+        self.assertEqual(set(found["reproduced"]), tables)
         self.assertTrue(found["analysis"]["analyzed"].endswith("rir-18-wide-s0"))
         self.assertTrue(os.path.exists(self.path("out/reproduce-cifar10.json")))
         # What has finished is not begun again, and is still told.
@@ -233,7 +234,8 @@ class Train(CardCase):
         self.assertEqual(self.train(PYTHON="/no/python").returncode, 0)
         stage = self.stage("train", "cuda")
         names = [text.split(":")[0] for text in stage["not_run"]]
-        self.assertEqual(names, ["airbench", "curves", "reproduce cifar100 rir-18-wide", "reproduce cifar100"])
+        tables = [f"reproduce cifar100{which}" for which in (" rir-18-wide", "", " 3 seeds")]
+        self.assertEqual(names, ["airbench", "curves", *tables])
         self.assertEqual(len(stage["results"]["fast"]["runs"]), 3)
 
 

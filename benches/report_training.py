@@ -104,7 +104,20 @@ def one_table(report, name):
     note = f"{how}; {report['data']} (digest {digest}), {precision}. "
     note += f"{waiting} runs have not begun. " if waiting else ""
     header = [report["rows"], "", "network", "test accuracy, %", "seeds", "the paper's", "runs"]
-    return f"**{report['title']}**\n\n" + table(header, rows) + f"\n{note}[`{name}`](benches/results/{name})\n"
+    text = f"**{report['title']}**\n\n" + table(header, rows) + f"\n{note}[`{name}`](benches/results/{name})\n"
+    text += "".join(f"\n- {c['of']} - {c['and']}, {c['row']}: {c['sentence']}" for c in report.get("comparisons", []))
+    return text.rstrip("\n") + "\n" + "".join(streams(cell) for cell in report["cells"] if cell.get("streams"))
+
+
+def streams(cell):
+    """What a stream behind each layer, and each layer's identity, are worth to a cell's networks."""
+    found, parts = cell["streams"], ("without_residual", "without_transient", "without_identity")
+    rows = []
+    for layer in found["layers"]:
+        changes = (layer.get(part) or {} for part in parts)
+        rows.append([layer["layer"], *(number(change.get("mean"), "+.2f") for change in changes)])
+    head = f"\n`{cell['model']}`, {found['analyzed']} analyzed on {found['images']:,} test images"
+    return f"{head}; change of accuracy in points:\n\n" + table(["layer", "without r", "without t", "without E"], rows)
 
 
 def standing(runs):

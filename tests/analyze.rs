@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use common::networks::{network, with_blocks};
 use common::{normals, uniforms};
-use rir::analyze::{Analysis, Options, Quarter, Source, analyze};
+use rir::analyze::{Analysis, Options, Progress, Quarter, Source, analyze};
 use rir::convert::one_convolution;
 use rir::data::{Images, Loader, Normaliser, Preprocess};
+use rir::error::Error;
 use rir::graph::{Fusions, Precision};
 use rir::nn::{Ablation, Description, Family, Form, Stream};
 use rir::ops::Sgd;
@@ -89,13 +90,14 @@ fn options() -> Options {
         data_digest: "digest".into(),
         seed: 5,
         epoch: 0,
+        checkpoint_digest: String::new(),
     };
     Options { batch: 16, similarity_images: 30, source }
 }
 
 fn analyzed(session: &mut Session) -> Analysis {
     let (images, normaliser) = data();
-    analyze(session, &images, &normaliser, &options(), &mut |_| ()).unwrap()
+    analyze(session, &images, &normaliser, &options(), &mut |_| Ok(())).unwrap()
 }
 
 fn rir() -> Description {
@@ -114,8 +116,17 @@ fn the_session_is_as_it_was_and_progress_reaches_its_end() {
             assert_eq!(progress.done, told);
             told += 1;
             last = Some(progress.total);
+            Ok(())
         });
         assert_eq!(Some(told), last);
+        // Whoever is told may end it, and finds the session as it was.
+        for passes in [0, 3, told - 1] {
+            let mut progress = |now: Progress<'_>| {
+                if now.done < passes { Ok(()) } else { Err(Error::usage("enough")) }
+            };
+            let ended = analyze(&mut session, &images, &normaliser, &options(), &mut progress);
+            assert_eq!(ended.unwrap_err().to_string(), "enough");
+        }
         assert_eq!(analysis.unwrap().accuracy, measured.accuracy);
         assert_eq!(session.export().unwrap(), before);
         assert_eq!(evaluate(&mut session, &images, &normaliser, 16).unwrap(), measured);
@@ -196,7 +207,7 @@ fn sizes_and_likeness_are_of_the_evaluated_activations() {
     let mut session = random(&rir(), Precision::F32);
     let analysis = analyzed(&mut session);
     assert_eq!((analysis.images, analysis.similarity_images), (40, 30));
-    let chosen = Arc::new(images.subset(&rir::analyze::spread(40, 30)));
+    let chosen = Arc::new(rir::analyze::sample(&images, 30).unwrap());
     let batch = Loader::evaluation(chosen, normaliser, 30).unwrap().next().unwrap().unwrap();
     let mut seen = 0;
     session
@@ -309,7 +320,7 @@ fn networks_without_two_streams_and_too_many_images_are_refused() {
     let (images, normaliser) = data();
     let refused = |model: &Description, options: &Options| {
         let mut session = random(model, Precision::F32);
-        analyze(&mut session, &images, &normaliser, options, &mut |_| ()).unwrap_err().to_string()
+        analyze(&mut session, &images, &normaliser, options, &mut |_| Ok(())).unwrap_err().to_string()
     };
     assert!(refused(&network(Family::Resnet, &[4]), &options()).contains("family resnet"));
     let one = Description { residual_share: 1.0, ..network(Family::Rir, &[4]) };

@@ -141,7 +141,10 @@ def summed_up(folder, summary):
 
 
 def reached(lines, targets):
-    """For each accuracy the first epoch whose evaluation came to it, with the seconds until its last step; or None."""
+    """For each accuracy the first epoch whose evaluation came to it, or None.
+
+    With the seconds that its steps and those before took, and the wall's until it was evaluated.
+    """
     keys = ("epoch", "training_seconds", "seconds")
     epochs = [line for line in lines if line["kind"] == "epoch" and line.get("test_accuracy") is not None]
     firsts = {target: next((line for line in epochs if line["test_accuracy"] >= target), None) for target in targets}

@@ -46,7 +46,7 @@ class Scale:
     train_device: str = "cuda"
     reproduce: tuple = ("--precision", "bf16")
     analyze: tuple = ("--precision", "bf16", "--batch-size", "500")
-    tables: tuple = ("cifar10", "depth", "all-cnn", "streams", "few-data", "cifar100")
+    tables: tuple = ("ingredients", "cifar10", "depth", "all-cnn", "streams", "few-data", "cifar100")
 
 
 def of(device, folder):

@@ -43,8 +43,10 @@ def run(work):
     reproduce(work, "cifar100", ["rir-18-wide"])
     reproduce(work, "cifar10", SIBLINGS)
     analysis(work)
-    for table in suite.scale.tables:
-        reproduce(work, table)
+    # Every cell once before any twice; the intervals come with the other seeds.
+    for seeds in (1, suite.scale.seeds):
+        for table in suite.scale.tables:
+            reproduce(work, table, seeds=seeds)
 
 
 # ---------------------------------------------------------------------------------------------------- our runs
@@ -196,16 +198,16 @@ def reproduced(work):
     return os.path.join(work.suite.output, "reproduced")
 
 
-def reproduce(work, table, only=()):
+def reproduce(work, table, only=(), seeds=1):
     """Trains on what a table has not yet, or those of its cells; its JSON is kept beside the stages' results."""
     suite, output = work.suite, reproduced(work)
-    name = " ".join(["reproduce", table, *only])
+    name = " ".join(["reproduce", table, *only, *([f"{seeds} seeds"] if seeds > 1 else [])])
     if work.left() < suite.scale.least_seconds:
         return work.skip(name, "no time was left")
     if table == "cifar100" and suite.data and not any("cifar-100" in name for name in os.listdir(suite.data)):
         return work.skip(name, f"no CIFAR-100 in {suite.data}: data-scripts/fetch-cifar.sh 100 {suite.data}")
     data = os.path.abspath(suite.data) if suite.engine.device == "cuda" else "synthetic"
-    options = ["--data", data, *suite.scale.reproduce]
+    options = ["--data", data, *suite.scale.reproduce, "--seeds", str(seeds)]
     options += [text for cell in only for text in ("--only", cell)]
     command = suite.engine.reproduce(table, output, limit_of(work.left()), options, suite.scale.train_device)
     work.run(name, command)

@@ -62,8 +62,8 @@ options
 exit status: 0, 1 where anything failed, 2 for a wrong argument or where there is no card
 
 environment: PYTHON has PyTorch, and airbench for stage train; JAX_PYTHON has JAX [default: python3, and PYTHON]. A
-peer that is missing is named and left out. Needs an NVIDIA driver of release 580 or newer; compute-sanitizer and ncu from the CUDA
-toolkit.
+peer that is missing is named and left out. Needs an NVIDIA driver of release 580 or newer; compute-sanitizer and ncu
+from the CUDA toolkit.
 
 The machine with the card needs neither Rust nor git, only this repository's files and the program, which knows its
 commit and the hash of its kernels. To make the program small enough to send:

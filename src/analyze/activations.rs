@@ -43,12 +43,12 @@ pub(super) fn look(
     batch: usize,
     layers: &[Layer],
     passes: Vec<std::ops::Range<usize>>,
-    tell: &mut dyn FnMut(&str),
+    tell: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Seen> {
     let mut squares = vec![[0.0; 2]; layers.len()];
     let mut tables: Vec<Option<Centred>> = Vec::new();
     for pass in passes {
-        tell("activations");
+        tell("activations")?;
         // (N, pixels * channels of r), by layer.
         let mut features: Vec<Vec<f32>> = pass.clone().map(|_| Vec::new()).collect();
         for batch in Loader::evaluation(Arc::clone(images), Arc::clone(normaliser), batch)? {

@@ -9,8 +9,10 @@ const GUESSING: f64 = 3.0;
 impl Analysis {
     /// Sentences, a paragraph each, in the order of the tables.
     pub fn findings(&self) -> Vec<String> {
-        let mut findings =
-            vec![self.whole(), self.streams(), self.balance(), self.quarters(), self.identity()];
+        let mut findings = vec![self.whole()];
+        if !self.guesses(self.accuracy) {
+            findings.extend([self.streams(), self.balance(), self.quarters(), self.identity()]);
+        }
         findings.extend([self.weights(), self.activations(), self.memory()]);
         findings
     }
@@ -45,7 +47,7 @@ impl Analysis {
             damage(&transient)
         );
         let layers = self.layers.len();
-        let [r, t] = [&residual, &transient].map(|stream| measurable(stream));
+        let [r, t] = [&residual, &transient].map(|stream| losses(stream));
         text += &match (r, t) {
             (0, 0) => " On these images neither stream can be shown to matter behind any layer.".to_string(),
             (0, _) => " Only the transient stream can be shown to matter.".to_string(),
@@ -64,7 +66,7 @@ impl Analysis {
             stream.iter().filter(|(_, effect)| self.guesses(effect.accuracy)).count()
         };
         let [r, t] = [guesses(&residual), guesses(&transient)];
-        if r + t > 0 && !self.guesses(self.accuracy) {
+        if r + t > 0 {
             text += &format!(
                 " Within {GUESSING} points of guessing it is behind {} without r, and behind {} without t: losses as large \
                  as they can be, which tell no layer from another.",
@@ -113,9 +115,9 @@ impl Analysis {
         let said: Vec<String> = said.collect();
         let (all, shown) = quarters
             .iter()
-            .fold((0, 0), |(all, shown), (_, effects)| (all + effects.len(), shown + measurable(effects)));
+            .fold((0, 0), |(all, shown), (_, effects)| (all + effects.len(), shown + losses(effects)));
         format!(
-            "Quarters, the one that matters most first: {}. Of {all} single quarters {} can be zeroed without a change that \
+            "Quarters, the one that matters most first: {}. Of {all} single quarters {} can be zeroed without a loss that \
              these images can show.",
             said.join("; "),
             all - shown
@@ -137,7 +139,7 @@ impl Analysis {
              without it as far as these images can show.",
             all.accuracy,
             damage(&single),
-            single.len() - measurable(&single),
+            single.len() - losses(&single),
             single.len()
         )
     }
@@ -213,7 +215,7 @@ impl Analysis {
             _ => "nothing is left there that resembles the stem's",
         };
         format!(
-            "Memory: r behind neighbouring layers is alike by {mean:.2} on average (debiased CKA); most of it is replaced in \
+            "Memory: r behind neighbouring layers is alike by {mean:.2} on average (debiased CKA); it changes most in \
              {} ({least:.2}). r behind the last layer resembles the stem's by {kept:.2}: {verdict}.",
             self.layers[*at].short
         )
@@ -225,20 +227,24 @@ fn damage(effects: &[(&LayerReport, Effect)]) -> String {
     let worst = effects.iter().min_by(|(_, a), (_, b)| a.change.total_cmp(&b.change));
     let Some((layer, worst)) = worst else { return "nothing changes".into() };
     let mean = mean_change(effects);
-    let moved = if mean <= 0.0 { "falls" } else { "rises" };
-    let most = match worst.is_measurable() {
-        true if worst.change < 0.0 => format!("at most by {:.2} ({})", -worst.change, layer.short),
-        _ => "with no loss that these images can show".into(),
+    let moved = match (format!("{:.2}", mean.abs()), mean < 0.0) {
+        (size, _) if size == "0.00" => "stays on average".into(),
+        (size, true) => format!("falls by {size} points on average"),
+        (size, false) => format!("rises by {size} points on average"),
     };
-    format!("accuracy {moved} by {:.2} points on average, {most}", mean.abs())
+    let most = match worst.is_loss() {
+        true => format!("at most by {:.2} ({})", -worst.change, layer.short),
+        false => "with no loss that these images can show".into(),
+    };
+    format!("accuracy {moved}, {most}")
 }
 
 fn mean_change(effects: &[(&LayerReport, Effect)]) -> f64 {
     mean(&effects.iter().map(|(_, effect)| effect.change).collect::<Vec<f64>>())
 }
 
-fn measurable(effects: &[(&LayerReport, Effect)]) -> usize {
-    effects.iter().filter(|(_, effect)| effect.is_measurable()).count()
+fn losses(effects: &[(&LayerReport, Effect)]) -> usize {
+    effects.iter().filter(|(_, effect)| effect.is_loss()).count()
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -25,12 +25,16 @@ use std::sync::Arc;
 pub use quarters::Quarter;
 pub use result::{Analysis, Effect, LayerReport, QuarterReport, Source};
 
+use crate::data::split::stratified_subset;
 use crate::data::{Images, Normaliser};
 use crate::error::{Error, Result};
 use crate::nn::{Ablation, Stream};
 use crate::train::Session;
 use layers::Layer;
 use measure::Measurer;
+
+/// Draws samples of images: a property of the analysis, so that two of them are of the same images.
+const SAMPLE_SEED: u64 = 0;
 
 /// Images for the likeness of layers, at most: its tables grow with their square.
 const MOST_SIMILARITY_IMAGES: usize = 2000;
@@ -40,7 +44,7 @@ const MOST_SIMILARITY_IMAGES: usize = 2000;
 pub struct Options {
     /// Images at a time.
     pub batch: usize,
-    /// Images for the activations and their likeness: so many of the given ones, evenly spread; all, where there are fewer.
+    /// Images for the activations and their likeness: so many of the given ones, as many of each class; all, where there are fewer.
     pub similarity_images: usize,
     /// Where network and images are from.
     pub source: Source,
@@ -66,16 +70,16 @@ pub fn check(session: &Session) -> Result<()> {
 }
 
 /// Analyzes the network of `session` on `images`: one pass over them for every stream, quarter and identity. The session
-/// is then as it was.
+/// is then as it was. `progress` is told before every pass; an error of its own ends the analysis.
 ///
 /// # Errors
-/// For a network without two streams, images that do not suit it, or a device that failed.
+/// For a network without two streams, images that do not suit it, or a device that failed; and those of `progress`.
 pub fn analyze(
     session: &mut Session,
     images: &Arc<Images>,
     normaliser: &Arc<Normaliser>,
     options: &Options,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(Progress<'_>) -> Result<()>,
 ) -> Result<Analysis> {
     if options.similarity_images > MOST_SIMILARITY_IMAGES {
         return Err(Error::usage(format!(
@@ -90,20 +94,21 @@ pub fn analyze(
     let total = 1 + 2 * layers.len() + filters * (1 + Quarter::ALL.len()) + 1 + looks.len();
     let mut done = 0;
     let mut tell = |what: &str| {
-        progress(Progress { done, total, what });
+        progress(Progress { done, total, what })?;
         done += 1;
+        Ok(())
     };
-    tell("the whole network");
+    tell("the whole network")?;
     let mut measurer = Measurer::new(session, images, normaliser, options.batch)?;
     let mut reports = Vec::new();
     for (at, layer) in layers.iter().enumerate() {
         reports.push(report(&mut measurer, at, layer, &mut tell)?);
     }
-    tell("without E");
+    tell("without E")?;
     let without_identities = measurer.ablated(Ablation::Identities)?;
     let (accuracy, chance) = (measurer.accuracy(), measurer.chance());
 
-    let few = Arc::new(images.subset(&spread(images.len(), options.similarity_images)));
+    let few = Arc::new(sample(images, options.similarity_images)?);
     let seen = activations::look(session, &few, normaliser, options.batch, &layers, looks, &mut tell)?;
     for (report, [r, t]) in reports.iter_mut().zip(seen.rms) {
         (report.residual_rms, report.transient_rms) = (r, t);
@@ -133,11 +138,11 @@ fn report(
     measurer: &mut Measurer<'_>,
     at: usize,
     layer: &Layer,
-    tell: &mut dyn FnMut(&str),
+    tell: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<LayerReport> {
     let short = &layer.short;
     let mut without = |measurer: &mut Measurer<'_>, stream: Stream, letter: &str| {
-        tell(&format!("without {letter} behind {short}"));
+        tell(&format!("without {letter} behind {short}"))?;
         measurer.ablated(Ablation::Stream { layer: at, stream })
     };
     let without_residual = without(measurer, Stream::Residual, "r")?;
@@ -145,10 +150,10 @@ fn report(
     let mut without_identity = None;
     let mut quarters = Vec::new();
     if let Some(filter) = &layer.filter {
-        tell(&format!("without E in {short}"));
+        tell(&format!("without E in {short}"))?;
         without_identity = Some(measurer.ablated(Ablation::Identity { layer: at })?);
         for quarter in Quarter::ALL {
-            tell(&format!("without {} in {short}", quarter.name()));
+            tell(&format!("without {} in {short}", quarter.name()))?;
             let (norm, weights) = filter.norm(measurer.session, quarter)?;
             let without = measurer.without_quarter(filter, quarter)?;
             quarters.push(QuarterReport { quarter, norm, rms: norm / (weights as f64).sqrt(), without });
@@ -169,21 +174,30 @@ fn report(
     })
 }
 
-/// `wanted` indices below `len`, evenly spread, since folders of images are in the order of their classes; all where
-/// there are fewer.
-pub fn spread(len: usize, wanted: usize) -> Vec<usize> {
-    let count = wanted.min(len);
-    (0..count).map(|i| i * len / count).collect()
+/// `wanted` of the images, drawn at random but always the same, as many of each class as there are of the others; all where
+/// there are no more.
+///
+/// # Errors
+/// If none is wanted.
+pub fn sample(images: &Images, wanted: usize) -> Result<Images> {
+    let chosen = stratified_subset(&images.labels, wanted.min(images.len()), SAMPLE_SEED)?;
+    Ok(images.subset(&chosen))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Whatever order the classes come in.
     #[test]
-    fn images_are_spread_evenly() {
-        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
-        assert_eq!(spread(3, 5), [0, 1, 2]);
-        assert!(spread(3, 0).is_empty());
+    fn a_sample_has_as_many_images_of_each_class() {
+        for class in [|i: u16| i % 5, |i: u16| i / 20] {
+            let images = Images::new(1, 1, 1, vec![7; 100], (0..100).map(class).collect()).unwrap();
+            let few = sample(&images, 20).unwrap();
+            assert_eq!(few.class_counts(5), [4; 5]);
+            assert_eq!(few, sample(&images, 20).unwrap());
+            assert_eq!(sample(&images, 500).unwrap(), images);
+            assert!(sample(&images, 0).is_err());
+        }
     }
 }

@@ -25,6 +25,8 @@ pub struct Source {
     pub seed: u64,
     /// Epochs it was trained for.
     pub epoch: u32,
+    /// SHA-256 of the file of the network.
+    pub checkpoint_digest: String,
 }
 
 /// What accuracy becomes without a part of the network.
@@ -59,6 +61,11 @@ impl Effect {
     /// Whether the change is more than these images leave to chance.
     pub fn is_measurable(&self) -> bool {
         self.change.abs() > self.spread
+    }
+
+    /// Whether it is a loss, and more than these images leave to chance.
+    pub fn is_loss(&self) -> bool {
+        self.change < -self.spread
     }
 }
 
@@ -184,6 +191,8 @@ mod tests {
         // Paired: the interval is that of the fifty images that change, not of the five hundred.
         let binomial = 100.0 * 1.96 * (2.0_f64 * 0.25 / 1000.0).sqrt();
         assert!(many.is_measurable() && many.spread < binomial / 2.0, "{many:?}");
-        assert!(Effect::of(&right(450, 1000), &right(500, 1000)).change > 0.0);
+        assert!(many.is_loss());
+        let gain = Effect::of(&right(450, 1000), &right(500, 1000));
+        assert!(gain.change > 0.0 && gain.is_measurable() && !gain.is_loss());
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rir::analyze::{Options, Progress, Source, analyze, check, spread};
+use rir::analyze::{Options, Progress, Source, analyze, check, sample};
 use rir::error::{Error, Result};
 use rir::graph::Precision;
+use rir::train::file_digest;
 
 use super::measured;
 use super::output::Output;
@@ -33,7 +34,7 @@ pub struct Args {
     /// Data to measure on, as for rir train [default: what the network was trained with]
     #[arg(long, value_name = "D")]
     data: Option<String>,
-    /// Test images, evenly spread over the set [default: all]
+    /// Test images, as many of each class [default: all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     images: Option<usize>,
     /// Of these, images for the sizes of activations and the likeness of layers
@@ -62,8 +63,7 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let mut session = trained.session(&device, args.precision)?;
     check(&session)?;
     let dataset = measured::open(&args.checkpoint, &trained, args.data.as_deref())?;
-    let all = dataset.test.len();
-    let images = Arc::new(dataset.test.subset(&spread(all, args.images.unwrap_or(all))));
+    let images = Arc::new(sample(&dataset.test, args.images.unwrap_or(dataset.test.len()))?);
     let info = &trained.checkpoint.info;
     let options = Options {
         batch: args.batch_size,
@@ -75,12 +75,15 @@ pub fn run(args: Args, out: &mut Output) -> Result<()> {
             data_digest: dataset.digest,
             seed: info.seed,
             epoch: info.epoch,
+            checkpoint_digest: file_digest(&trained.path)?,
         },
     };
     let normaliser = Arc::new(trained.checkpoint.normaliser.clone());
     let bar = bar();
-    let analysis =
-        analyze(&mut session, &images, &normaliser, &options, &mut |progress| show(&bar, progress));
+    let analysis = analyze(&mut session, &images, &normaliser, &options, &mut |progress| {
+        show(&bar, progress);
+        Ok(())
+    });
     bar.finish_and_clear();
     let analysis = analysis?;
     let files = analysis.save(&output)?;

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(value_name = "TABLE", value_parser = PossibleValuesParser::new(reproduce::NAMES))]
     table: String,
     /// How many seeds: every cell is trained with the first before any with the second
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: u32,
     /// The first seed
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -95,6 +95,12 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut Output) -> Result<()> {
     let device = args.machine.prepare(args.precision)?;
+    if args.images.is_some() && args.table != "streams" {
+        return Err(Error::usage(format!(
+            "--images is for the analyses of the table streams; {} has none: leave it out",
+            args.table
+        )));
+    }
     let is_synthetic = args.data.as_ref().is_some_and(|data| data.as_os_str() == SYNTHETIC);
     let settings = Settings {
         recipe: args.recipe.as_deref().map_or_else(|| reproduce::recipe_of(&args.table), Recipe::by_name)?,

@@ -93,7 +93,8 @@ pub struct Args {
     /// Evaluate after every so many epochs, and after the last [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     evaluate_every: Option<u32>,
-    /// Save at least this often between evaluations, after which a run is saved [default: 5m]
+    /// Save at least this often between evaluations; after one a run is saved unless it was in the last ten seconds
+    /// [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     checkpoint_every: Option<Duration>,
     #[command(flatten)]

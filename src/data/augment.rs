@@ -127,16 +127,16 @@ impl Augment {
     pub const NONE: Self = Self { pad: 0, flip: Flip::Never, border: Border::Zero, cutout: 0 };
 
     /// # Errors
-    /// When the padding is as large as the image, where a mirrored border would run out of pixels.
+    /// When the padding is as large as the image, where a mirrored border would run out of pixels, or the cut square, which
+    /// would leave nothing.
     pub fn check(&self, height: usize, width: usize) -> Result<()> {
-        if (self.pad as usize) < height.min(width) {
-            return Ok(());
+        let sizes = [("padding", self.pad), ("cut square", self.cutout)];
+        match sizes.into_iter().find(|(_, pixels)| *pixels as usize >= height.min(width)) {
+            None => Ok(()),
+            Some((what, pixels)) => Err(Error::usage(format!(
+                "a {what} of {pixels} pixels does not suit images of {height}x{width}; it must be smaller than both sides"
+            ))),
         }
-        Err(Error::usage(format!(
-            "a padding of {} pixels does not suit images of {height}x{width}; it must be smaller than \
-             both sides",
-            self.pad
-        )))
     }
 
     /// The change of sample `index` (its position in the training images) in `epoch`.
@@ -366,5 +366,7 @@ mod tests {
             error,
             "a padding of 32 pixels does not suit images of 32x40; it must be smaller than both sides"
         );
+        let cut = Augment { cutout: u32::MAX, ..Augment::default() }.check(32, 32).unwrap_err().to_string();
+        assert!(cut.starts_with("a cut square of 4294967295 pixels does not suit"), "{cut}");
     }
 }

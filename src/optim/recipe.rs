@@ -150,7 +150,7 @@ impl Recipe {
         let fail = |message: String| Error::usage(format!("recipe {origin}: {message}"));
         let table: toml::Table = toml::from_str(text).map_err(|e| fail(toml_sentence(text, &e)))?;
         check_keys(&table).map_err(fail)?;
-        let recipe: Self = table.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
+        let recipe: Self = toml::from_str(text).map_err(|e| fail(toml_sentence(text, &e)))?;
         recipe.validate().map_err(|e| fail(e.to_string()))?;
         Ok(recipe)
     }

@@ -23,7 +23,7 @@ pub struct Comparison {
     pub difference: Estimate,
     /// The ends of the mean's 95 % interval.
     pub interval: Option<[f64; 2]>,
-    /// Whether zero lies outside; none of fewer than two seeds.
+    /// Whether zero lies outside; none of fewer than two seeds, or of seeds that all differ by the same.
     pub excludes_zero: Option<bool>,
     /// All of it in a sentence.
     pub sentence: String,
@@ -66,7 +66,7 @@ impl Comparison {
             .collect();
         let difference = Estimate::of(&differences);
         let interval = difference.interval();
-        let excludes_zero = interval.map(|[low, high]| low > 0.0 || high < 0.0);
+        let excludes_zero = excludes_zero(&difference);
         let sentence = Self::sentence(of, and, &difference, excludes_zero);
         Self {
             row: row.into(),
@@ -81,8 +81,15 @@ impl Comparison {
 
     fn sentence(of: &str, and: &str, difference: &Estimate, excludes_zero: Option<bool>) -> String {
         let Some(mean) = difference.mean else { return "no pair of runs has finished".into() };
-        let Some((half, excludes_zero)) = difference.half_interval.zip(excludes_zero) else {
-            return format!("{mean:+.2} (n = 1): no interval of one seed, nothing shown");
+        let (half, excludes_zero) = match (difference.half_interval, excludes_zero) {
+            (None, _) => return format!("{mean:+.2} (n = 1): no interval of one seed, nothing shown"),
+            (Some(_), None) => {
+                let n = difference.n;
+                return format!(
+                    "{mean:+.2} (n = {n}): the same for every seed, which gives no interval; nothing shown"
+                );
+            }
+            (Some(half), Some(excludes_zero)) => (half, excludes_zero),
         };
         let figure = format!("{mean:+.2} ± {half:.2} (n = {})", difference.n);
         match (excludes_zero, mean > 0.0) {
@@ -91,6 +98,13 @@ impl Comparison {
             (false, _) => format!("{figure}: no difference shown; the interval includes zero"),
         }
     }
+}
+
+/// Whether zero lies outside of the interval; none where there is no interval, or one without width: accuracies are
+/// fractions of the test images, so that few seeds may differ by the very same.
+fn excludes_zero(difference: &Estimate) -> Option<bool> {
+    let [low, high] = difference.interval()?;
+    (low < high).then_some(low > 0.0 || high < 0.0)
 }
 
 impl fmt::Display for Comparison {
@@ -105,8 +119,7 @@ mod tests {
 
     fn sentence(differences: &[f64]) -> String {
         let difference = Estimate::of(differences);
-        let excludes_zero = difference.interval().map(|[low, high]| low > 0.0 || high < 0.0);
-        Comparison::sentence("RiR", "CNN", &difference, excludes_zero)
+        Comparison::sentence("RiR", "CNN", &difference, excludes_zero(&difference))
     }
 
     #[test]
@@ -120,6 +133,7 @@ mod tests {
         assert_eq!(sentence(&[-3.0, -4.0, -5.0]), worse);
         let open = "+1.00 ± 2.48 (n = 3): no difference shown; the interval includes zero";
         assert_eq!(sentence(&[0.0, 1.0, 2.0]), open);
-        assert!(sentence(&[0.0, 0.0]).contains("no difference shown"));
+        let same = "+0.50 (n = 2): the same for every seed, which gives no interval; nothing shown";
+        assert_eq!(sentence(&[0.5, 0.5]), same);
     }
 }

@@ -1,5 +1,5 @@
-//! The paper's tables and figures, and two of our own, each by one command: which networks they compare, the runs that this takes, and what
-//! is known of them so far.
+//! The paper's tables and figures, and two of our own, each by one command: which networks they compare, the runs that
+//! this takes, and what is known of them so far.
 //!
 //! | to find | look in |
 //! |---|---|

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::statistics::Estimate;
-use crate::analyze::{self, Analysis, Effect, LayerReport, analyze, spread};
+use crate::analyze::{self, Analysis, Effect, LayerReport, Progress, analyze, sample};
 use crate::error::{Error, Kind, Result};
 use crate::graph::Fusions;
 use crate::plot::{Axis, Level, Lines, Point, Scale, Series};
-use crate::train::{Checkpoint, Config, Environment, accuracy_label, find_checkpoint};
+use crate::train::{Checkpoint, Config, Environment, accuracy_label, file_digest, find_checkpoint};
 
 /// Test images that are classified at once.
 const BATCH: usize = 100;
@@ -18,27 +18,41 @@ const BATCH: usize = 100;
 /// Test images for the sizes of activations and the likeness of layers.
 const SIMILARITY_IMAGES: usize = 500;
 
-/// The analysis of the finished run in `run`, of `images` test images or all: what an earlier one of as many images has
-/// left in `folder`, else a new one, which is left there with its figures. `say` is given a sentence before that.
+/// The analysis of `images` test images that lies in `folder`, where it is of the network that the run in `run` has come
+/// to; none otherwise.
+///
+/// # Errors
+/// If a file cannot be read, or is no analysis.
+pub(super) fn known(run: &Path, folder: &Path, images: usize) -> Result<Option<Analysis>> {
+    let path = folder.join("analysis.json");
+    let text = match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|e| Error::io("read", &path, &e))?,
+    };
+    let analysis: Analysis = serde_json::from_slice(&text).map_err(|e| {
+        let path = path.display();
+        Error::new(Kind::Io, format!("{path} is no analysis ({e}); delete it, and it is made again"))
+    })?;
+    let digest = file_digest(&find_checkpoint(run)?)?;
+    let is_of_run = analysis.images == images && analysis.source.checkpoint_digest == digest;
+    Ok(is_of_run.then_some(analysis))
+}
+
+/// Analyzes the network that the run in `run` has come to on `images` test images, and leaves all in `folder`. None where
+/// `goes_on`, asked before every pass over the images, ends it.
 ///
 /// # Errors
 /// If the run's files cannot be read or the folder not written, or the device failed.
-pub(super) fn of_run(
+pub(super) fn make(
     run: &Path,
     folder: &Path,
-    images: Option<usize>,
+    images: usize,
     environment: &Environment<'_>,
     device: &str,
-    say: &dyn Fn(&str),
-) -> Result<Analysis> {
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Analysis>> {
     let config = Config::load(run)?;
     let dataset = (environment.open_data)(&config.data, config.image)?.dataset;
-    let all = dataset.test.len();
-    let images = images.unwrap_or(all).min(all);
-    if let Some(known) = read(folder)?.filter(|known| known.images == images) {
-        return Ok(known);
-    }
-    say(&format!("analyzing {} on {images} test images", run.display()));
     let file = find_checkpoint(run)?;
     let checkpoint = Checkpoint::load(&file)?;
     let open = |layout: &_, precision| (environment.open_device)(device, layout, precision);
@@ -53,28 +67,22 @@ pub(super) fn of_run(
             data_digest: dataset.digest,
             seed: config.seed,
             epoch: checkpoint.info.epoch,
+            checkpoint_digest: file_digest(&file)?,
         },
     };
-    let few = Arc::new(dataset.test.subset(&spread(all, images)));
-    let analysis = analyze(&mut session, &few, &Arc::new(checkpoint.normaliser), &options, &mut |_| ())?;
-    analysis.save(folder)?;
-    Ok(analysis)
-}
-
-/// The analysis that lies in `folder`; none where there is none.
-///
-/// # Errors
-/// If it cannot be read, or says something else.
-pub(super) fn read(folder: &Path) -> Result<Option<Analysis>> {
-    let path = folder.join("analysis.json");
-    let text = match std::fs::read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|e| Error::io("read", &path, &e))?,
+    let few = Arc::new(sample(&dataset.test, images)?);
+    let mut is_ended = false;
+    let mut progress = |_: Progress<'_>| {
+        is_ended = !goes_on();
+        if is_ended { Err(Error::usage("the analysis was stopped")) } else { Ok(()) }
     };
-    serde_json::from_slice(&text).map(Some).map_err(|e| {
-        let path = path.display();
-        Error::new(Kind::Io, format!("{path} is no analysis ({e}); delete it, and it is made again"))
-    })
+    let analysis = analyze(&mut session, &few, &Arc::new(checkpoint.normaliser), &options, &mut progress);
+    if is_ended {
+        return Ok(None);
+    }
+    let analysis = analysis?;
+    analysis.save(folder)?;
+    Ok(Some(analysis))
 }
 
 /// What accuracy becomes without a part of a layer, over the seeds that were analyzed.

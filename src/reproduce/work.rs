@@ -37,7 +37,7 @@ pub struct Options {
     pub choose_anew: bool,
     /// Stops before this much time has passed.
     pub time_limit: Option<Duration>,
-    /// Test images of each analysis of a network's streams, evenly spread over the set; all without it.
+    /// Test images of each analysis of a network's streams, as many of each class; all without it.
     pub images: Option<usize>,
     /// What goes to stderr.
     pub verbosity: Verbosity,
@@ -161,12 +161,6 @@ impl<'a> Work<'a> {
             }
         }
         work.runs.sort_by_key(|run| (run.seed, run.cell));
-        if work.table.kind == TableKind::Streams {
-            for run in &work.runs {
-                let known = streams::read(&work.analysis_path(&run.name))?;
-                work.analyses.extend(known.map(|analysis| (run.name.clone(), analysis)));
-            }
-        }
         Ok(work)
     }
 
@@ -187,18 +181,11 @@ impl<'a> Work<'a> {
             }
         }
         self.draw()?;
-        // Runs that other tables have trained.
-        for i in (0..self.runs.len())
-            .filter(|&i| self.runs[i].is_asked && self.runs[i].accuracy().is_some())
-            .collect::<Vec<_>>()
-        {
-            if self.options.stop.is_requested(0) {
-                return Ok(Some(Stopped::Interrupted));
+        // Runs that other tables, or earlier commands, have trained.
+        for i in 0..self.runs.len() {
+            if let Some(stopped) = self.analyze(i, say)? {
+                return Ok(Some(stopped));
             }
-            if self.left().is_some_and(|left| left.is_zero()) {
-                return Ok(Some(Stopped::TimeLimit));
-            }
-            self.analyze(i, say)?;
         }
         let to_do: Vec<usize> = (0..self.runs.len()).filter(|&i| self.runs[i].is_to_do()).collect();
         let mut reserve = Duration::ZERO;
@@ -212,11 +199,11 @@ impl<'a> Work<'a> {
             say(&format!("run {} of {}: {}", n + 1, to_do.len(), self.runs[i].name));
             let summary = self.train_one(i)?;
             self.draw()?;
-            if self.runs[i].accuracy().is_some() {
-                self.analyze(i, say)?;
-            }
             say(&format!("{}: {}", self.runs[i].name, self.runs[i].describe()));
             if let Some(stopped) = summary.as_ref().and_then(|summary| summary.stopped) {
+                return Ok(Some(stopped));
+            }
+            if let Some(stopped) = self.analyze(i, say)? {
                 return Ok(Some(stopped));
             }
             reserve = summary.map_or(reserve, |summary| evaluation_time(&summary));
@@ -270,24 +257,49 @@ impl<'a> Work<'a> {
         Ok(summary)
     }
 
-    /// Analyzes the network of a finished run, in a table that does, and draws it. A run whose folder is gone, and that
-    /// left its result only, is as it is.
-    fn analyze(&mut self, i: usize, say: &dyn Fn(&str)) -> Result<()> {
-        let name = self.runs[i].name.clone();
-        let folder = self.run_path(&name);
-        if self.table.kind != TableKind::Streams || !folder.is_dir() {
-            return Ok(());
+    /// Takes the analysis of a finished run's network, in a table that shows it, and draws it: the one that lies there, or a
+    /// new one, where the run is asked for. Says what stopped it, if something did.
+    fn analyze(&mut self, i: usize, say: &dyn Fn(&str)) -> Result<Option<Stopped>> {
+        let run = &self.runs[i];
+        if self.table.kind != TableKind::Streams || run.accuracy().is_none() {
+            return Ok(None);
         }
-        let config = &self.runs[i].config;
-        let device = self.options.device.as_ref().unwrap_or(&config.device);
-        let (images, output) = (self.options.images, self.analysis_path(&name));
-        let analysis = streams::of_run(&folder, &output, images, self.environment, device, say)
-            .map_err(|e| e.at(&name))?;
-        if self.analyses.get(&name) != Some(&analysis) {
+        let name = run.name.clone();
+        let (folder, output) = (self.run_path(&name), self.analysis_path(&name));
+        if !folder.is_dir() {
+            say(&format!("{name}: its folder is gone, and with it the network to analyze"));
+            return Ok(None);
+        }
+        let all = self.source.test_images;
+        let images = self.options.images.map_or(all, |images| images.min(all));
+        let mut found = streams::known(&folder, &output, images).map_err(|e| e.at(&name))?;
+        if found.is_none() && run.is_asked {
+            say(&format!("{name}: analyzing its streams on {images} test images"));
+            let device = self.options.device.as_ref().unwrap_or(&run.config.device);
+            let (mut longest, mut before) = (Duration::ZERO, Instant::now());
+            let mut stopped = None;
+            let mut goes_on = || {
+                longest = longest.max(before.elapsed());
+                before = Instant::now();
+                let is_over = self.left().is_some_and(|left| left <= longest);
+                stopped = match self.options.stop.is_requested(0) {
+                    true => Some(Stopped::Interrupted),
+                    false => is_over.then_some(Stopped::TimeLimit),
+                };
+                stopped.is_none()
+            };
+            found = streams::make(&folder, &output, images, self.environment, device, &mut goes_on)
+                .map_err(|e| e.at(&name))?;
+            if stopped.is_some() {
+                say(&format!("{name}: its analysis was stopped, and begins anew next time"));
+                return Ok(stopped);
+            }
+        }
+        if let Some(analysis) = found {
             self.analyses.insert(name, analysis);
             self.draw()?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A run of a cell before it is known where it lies.

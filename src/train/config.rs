@@ -49,7 +49,7 @@ pub struct Config {
     /// The weights that the run starts from; random ones without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,
-    /// Epochs from one evaluation, and its checkpoint, to the next.
+    /// Epochs from one evaluation to the next.
     #[serde(default = "every", skip_serializing_if = "is_every")]
     pub evaluate_every: u32,
     /// How long.

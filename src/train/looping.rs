@@ -31,6 +31,10 @@ const WARM_UP_STEPS: usize = 5;
 /// Steps whose pace tells how long the next will take.
 const PACE_STEPS: usize = 50;
 
+/// A checkpoint younger than this is good enough after an evaluation that is not the last: on a card, writing one can take
+/// as long as the epoch before it.
+const SAVED_LATELY: Duration = Duration::from_secs(10);
+
 /// A run under way.
 pub(super) struct Loop {
     pub folder: RunFolder,
@@ -239,7 +243,7 @@ impl Loop {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    /// Evaluates where that is due, writes the epoch's line, and saves.
+    /// Evaluates where that is due, writes the epoch's line, and saves where no checkpoint was made of late.
     fn end_epoch(&mut self) -> Result<()> {
         let rate = self.inputs(self.position.step.saturating_sub(1)).learning_rate;
         let finishes = self.position.step == self.total;
@@ -275,7 +279,7 @@ impl Loop {
             let best = Checkpoint { info: Info { position: None, ..best.info }, ..best };
             best.save(&self.folder.best())?;
         }
-        if evaluates {
+        if finishes || evaluates && self.saved.elapsed() >= SAVED_LATELY {
             self.save()?;
         }
         self.line_seconds = 0.0;

@@ -50,4 +50,4 @@ pub use summary::{SeedsSummary, Stopped, Summary};
 pub(crate) use summary::{accuracy_label, accuracy_line};
 pub use tensor::Tensor;
 pub use trainer::{data_of_run, train};
-pub use weights::Weights;
+pub use weights::{Weights, file_digest};

@@ -38,7 +38,8 @@ pub enum Verbosity {
 ///
 /// A new run takes defaults for that (see [`super::Config::new`]); a resumed one takes everything from its
 /// `config.toml`, and refuses to change what would make it another run: only device, choices of kernels, time limit, the
-/// intervals of evaluation and checkpoints and verbosity may differ, and the data may lie elsewhere if its digest is the same.
+/// intervals of evaluation and checkpoints and verbosity may differ, and the data may lie elsewhere if its digest is the
+/// same.
 #[derive(Debug, Clone, Default)]
 pub struct TrainOptions {
     /// The folder of a run to continue.

@@ -237,9 +237,7 @@ fn prepare_device(
     data: &Prepared,
     normaliser: &Normaliser,
 ) -> Result<bool> {
-    if !session.hold(&data.train, normaliser, config.recipe.augment)? {
-        return Ok(false);
-    }
+    let is_fed = session.hold(&data.train, normaliser, config.recipe.augment)?;
     let batch = config.evaluation_batch();
     for images in [Some(&data.test), data.validation.as_ref()].into_iter().flatten() {
         for size in [batch.min(images.len()), images.len() % batch] {
@@ -247,7 +245,7 @@ fn prepare_device(
         }
     }
     session.reserve_training(config.recipe.batch_size)?;
-    Ok(true)
+    Ok(is_fed)
 }
 
 /// What a run calls its data: a name that means the same in every folder and whatever sets are there.
@@ -291,7 +289,8 @@ pub fn data_of_run(run: &Path, error: &Error) -> Error {
 /// The error of a run whose recorded kernels cannot be had.
 fn other_choices(run: &Path, error: &Error) -> Error {
     let message = format!(
-        "the run {} has recorded which kernels it takes, and they cannot be taken here: {error}; others add up in another          order, so the run would end with other bits: resume it where they hold, or choose anew by --choices auto",
+        "the run {} has recorded which kernels it takes, and they cannot be taken here: {error}; others add up in another \
+         order, so the run would end with other bits: resume it where they hold, or choose anew by --choices auto",
         run.display()
     );
     Error::new(error.kind(), message)

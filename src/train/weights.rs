@@ -38,7 +38,7 @@ impl Weights {
     pub(super) fn read(&mut self) -> Result<Checkpoint> {
         let path = Path::new(&self.file);
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex_digest(&bytes);
         if !self.digest.is_empty() && self.digest != digest {
             return Err(Error::model(format!(
                 "{} is not the file that the run began with any more; start a new run",
@@ -48,4 +48,16 @@ impl Weights {
         self.digest = digest;
         Checkpoint::from_bytes(&bytes).map_err(|e| e.at(&self.file))
     }
+}
+
+/// SHA-256 of a file's contents, in hexadecimal.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn file_digest(path: &Path) -> Result<String> {
+    std::fs::read(path).map(|bytes| hex_digest(&bytes)).map_err(|e| Error::io("read", path, &e))
+}
+
+fn hex_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -342,6 +342,25 @@ fn streams_of_finished_runs_are_analyzed_once() {
 
     let again = reproduce(streams(), &options(output)).unwrap();
     assert_eq!((again.devices, &again.markdown), (0, &first.markdown));
+    // An analysis of another network is none of this one; a damaged one is said.
+    let path = output.join("analysis/synthetic-tiny-rir-test-s5/analysis.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut other: Value = serde_json::from_str(&text).unwrap();
+    other["checkpoint_digest"] = "00".into();
+    std::fs::write(&path, other.to_string()).unwrap();
+    assert_eq!(reproduce(streams(), &options(output)).unwrap().devices, 1);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    std::fs::write(&path, "{").unwrap();
+    let error = reproduce(streams(), &options(output)).err().unwrap().to_string();
+    assert!(error.contains("analysis.json is no analysis") && error.contains("delete it"), "{error}");
+    std::fs::remove_file(&path).unwrap();
+
+    // What is asked to stop makes no analysis; no time left is no time for one.
+    let hurried = Options { time_limit: Some(Duration::ZERO), ..options(output) };
+    let stopped = reproduce(streams(), &hurried).unwrap();
+    assert_eq!((stopped.stopped, path.exists()), (Some(Stopped::TimeLimit), false));
+    reproduce(streams(), &options(output)).unwrap();
+
     // Of fewer images it is another analysis; of a second seed one more, and the mean of both.
     let few = Options { images: Some(9), ..options(output) };
     assert_eq!(reproduce(streams(), &few).unwrap().json["cells"][0]["streams"]["images"], 9);
