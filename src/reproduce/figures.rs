@@ -18,10 +18,18 @@ pub fn draw(report: &Report) -> Result<Vec<(String, String)>> {
     for cell in &report.cells {
         if let Some(streams) = &cell.streams {
             let name = format!("{}-{}.svg", report.table, safe_file_name(&cell.model));
-            figures.push((name, streams.figure(&cell.model, &report.data, report.synthetic)?));
+            let what =
+                format!("{} on {}: accuracy with one stream zero behind one layer", cell.model, report.data);
+            figures.push((name, streams.figure(&title(report, &what), report.synthetic)?));
         }
     }
     Ok(figures)
+}
+
+/// What is shown, and where its runs were not trained as in the paper: a picture goes about without its table.
+fn title(report: &Report, what: &str) -> String {
+    let deviations: Vec<&str> = report.deviations.iter().map(|deviation| deviation.what.as_str()).collect();
+    if deviations.is_empty() { what.into() } else { format!("{what} ({})", deviations.join("; ")) }
 }
 
 /// Accuracy over the number of training images, a line a column; none before the first run has finished.
@@ -43,5 +51,5 @@ fn by_size(report: &Report) -> Result<Option<String>> {
     let x = Axis { title: report.rows.clone(), scale: Scale::Log };
     let label = accuracy_label(report.synthetic, "test");
     let y = Axis { title: format!("{label}, % (bars: 95 % interval)"), scale: Scale::Linear };
-    lines(&report.title, &x, &y, &series).map(Some)
+    lines(&title(report, &report.title), &x, &y, &series).map(Some)
 }

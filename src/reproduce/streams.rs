@@ -148,11 +148,11 @@ impl Streams {
         })
     }
 
-    /// Accuracy over the layers with either stream zero behind one of them, as SVG.
+    /// Accuracy over the layers with either stream zero behind one of them, as SVG with this title.
     ///
     /// # Errors
     /// If it cannot be drawn.
-    pub(super) fn figure(&self, model: &str, data: &str, synthetic: bool) -> Result<String> {
+    pub(super) fn figure(&self, title: &str, synthetic: bool) -> Result<String> {
         let whole = self.whole.mean.unwrap_or(f64::NAN);
         let series = |stream: usize, name: &str, of: fn(&LayerEffects) -> &Estimate| {
             let point = |(at, layer): (usize, &LayerEffects)| {
@@ -176,7 +176,6 @@ impl Streams {
         let starts = (1..self.layers.len()).filter(|&at| self.layers[at].group != self.layers[at - 1].group);
         let breaks: Vec<f64> = starts.map(|at| at as f64 - 0.5).collect();
         let levels = [Level { name: "the whole network".into(), y: whole }];
-        let title = format!("{model} on {data}: accuracy with one stream zero behind one layer");
-        Lines { title: &title, x: &x, y: &y, series: &series, levels: &levels, breaks: &breaks }.draw()
+        Lines { title, x: &x, y: &y, series: &series, levels: &levels, breaks: &breaks }.draw()
     }
 }

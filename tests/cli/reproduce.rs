@@ -87,6 +87,9 @@ fn what_makes_no_sense_is_said() {
     at(&["cifar10", "--data", "synthetic", "--subset", "5001"]).fails(2, "from 1 to 5000");
     at(&["few-data", "--data", "synthetic", "--subset", "499"]).fails(2, "499");
     at(&["cifar10", "--data", "synthetic", "--seed", "9223372036854775807", "--seeds", "2"]).fails(2, "2^63");
+    at(&["cifar10", "--data", "synthetic", "--images", "5"])
+        .fails(2, "for the analyses of the table streams");
+    at(&["cifar10", "--data", "synthetic", "--seeds", "1001"]).fails(2, "1..=1000");
     let plain = ["ingredients", "--data", "synthetic", "--recipe", "paper"];
     at(&plain).fails(2, "no ingredient that the paper's has not; give another, such as --recipe fast");
     fs::write(folder.path().join("file"), "").unwrap();
