@@ -196,8 +196,15 @@ impl<'a> Work<'a> {
             if self.left().is_some_and(|left| left <= reserve) {
                 return Ok(Some(Stopped::TimeLimit));
             }
-            say(&format!("run {} of {}: {}", n + 1, to_do.len(), self.runs[i].name));
-            let summary = self.train_one(i)?;
+            // Another command may have trained it since this one looked.
+            let Run { cell, seed, is_asked, .. } = self.runs[i];
+            self.runs[i] = self.find(cell, seed, is_asked)?;
+            let summary = if self.runs[i].is_to_do() {
+                say(&format!("run {} of {}: {}", n + 1, to_do.len(), self.runs[i].name));
+                self.train_one(i)?
+            } else {
+                None
+            };
             self.draw()?;
             say(&format!("{}: {}", self.runs[i].name, self.runs[i].describe()));
             if let Some(stopped) = summary.as_ref().and_then(|summary| summary.stopped) {

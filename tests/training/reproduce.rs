@@ -293,6 +293,23 @@ fn sizes_are_compared_seed_by_seed_and_drawn() {
     assert!(folder.path().join("runs/synthetic-tiny-cnn-test-n24-s5/split.json").is_file());
 }
 
+/// Two commands that began together: what the first has trained, the second finds.
+#[test]
+fn a_run_that_another_command_has_trained_is_not_trained_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path());
+    let source = Source::of(&data("synthetic", [8, 8]).unwrap());
+    let trained = RefCell::new(Vec::new());
+    let say = |sentence: &str| trained.borrow_mut().push(sentence.to_string());
+    let mut works = [0, 1].map(|_| Work::new(table(), source.clone(), &options, &ENVIRONMENT).unwrap());
+    for work in &mut works {
+        assert_eq!(work.train(&say).unwrap(), None);
+    }
+    let begun = trained.borrow().iter().filter(|sentence| sentence.starts_with("run ")).count();
+    assert_eq!(begun, 2, "{trained:?}");
+    assert_eq!(works[0].report(), works[1].report());
+}
+
 #[test]
 fn what_an_ingredient_is_worth_is_the_difference_without_it() {
     let folder = tempfile::tempdir().unwrap();
