@@ -22,18 +22,15 @@ files (--data), in a folder that goes afterwards. Of every seed this records
 
 import argparse
 import contextlib
-import datetime
 import io
-import json
 import os
-import platform
-import shlex
 import statistics
 import sys
 import tempfile
 import time
 
 import card
+import record
 
 NAMES = ("airbench95", "airbench96")
 # Test-time augmentation as the package numbers it.
@@ -113,14 +110,6 @@ def summary(runs):
     }
 
 
-def write(path, result):
-    if path:
-        with open(path + ".part", "w") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
-        os.replace(path + ".part", path)
-
-
 def time_all(args, airbench, result):
     """Fills the result's rows; what fails is named and does not end the other."""
     for name in args.names:
@@ -138,13 +127,13 @@ def time_all(args, airbench, result):
                 times = f"{run['seconds']:.3f} s, {run['training_seconds']:.3f} s of them training"
                 accuracies = f"{run['accuracy']:.2f} %, augmented {run['augmented_accuracy']:.2f} %"
                 print(f"{name}, seed {seed}: {times}, accuracy {accuracies}", flush=True)
-                write(args.json, result)
+                record.write(args.json, result)
         except Exception as error:  # whatever another version of the package or of PyTorch does not bear
             text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
             result["failed"].append(f"{name}: {text}")
             print(f"FAIL  {result['failed'][-1]}", flush=True)
         row["card_after"] = card.state()
-        write(args.json, result)
+        record.write(args.json, result)
 
 
 def main():
@@ -161,13 +150,8 @@ def main():
         installed = version("airbench")
     except PackageNotFoundError:
         installed = None
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
-    versions |= {"cudnn": torch.backends.cudnn.version(), "airbench": installed}
-    result = {
-        "peer": "airbench", "device_name": torch.cuda.get_device_name(), "card": card.identity(), "versions": versions,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["airbench_times.py", *sys.argv[1:]]), "rows": [], "not_run": [], "failed": [],
-    }
+    result = record.heading("airbench_times.py", "cuda") | {"peer": "airbench", "rows": [], "not_run": [], "failed": []}
+    result["versions"]["airbench"] = installed
     data, output = os.path.abspath(args.data), args.json and os.path.abspath(args.json)
     args.json = output
     with tempfile.TemporaryDirectory(prefix="airbench-") as folder:
@@ -178,7 +162,7 @@ def main():
         os.chdir(folder)  # the package reads ./cifar10
         time_all(args, airbench, result)
         os.chdir(data)
-    write(output, result)
+    record.write(output, result)
     return 1 if result["failed"] else 0
 
 

@@ -8,7 +8,7 @@ import ast
 import math
 import os
 
-from description import FAMILIES, check_description, describe
+from description import check_description, describe
 
 RECIPES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../src/optim/recipes")
 

@@ -23,18 +23,15 @@ batch norm, statistics, logits and the loss f32 (torch_step.py). cuDNN chooses i
 """
 
 import argparse
-import datetime
 import gc
 import json
-import os
-import platform
 import resource
-import shlex
 import statistics
 import sys
 import time
 
 import card
+import record
 from description import describe, check_description, has_identity, parameter_count
 
 STARTED = time.monotonic()
@@ -200,7 +197,7 @@ def time_steps(args, result):
             gc.collect()
             if args.device == "cuda":
                 torch.cuda.empty_cache()
-            write(args, result)
+            record.write(args.json, result)
 
 
 # ------------------------------------------------------------------------------------------------------ layers
@@ -225,7 +222,7 @@ def time_convolutions(args, result):
             name = f"{row['name']}/{row['pass']}"
             rate = f"{row['tflop_s']:.2f} TFLOP/s"
             print(f"{name}, batch {batch}: {row['median_us']:.1f} us{flushed}, {rate}", flush=True)
-        write(args, result)
+        record.write(args.json, result)
 
 
 # ------------------------------------------------------------------------------------------------------- check
@@ -263,29 +260,12 @@ def check(args):
 # -------------------------------------------------------------------------------------------------------- main
 
 
-def write(args, result):
-    """After every row, so that a run that is cut off leaves what it measured."""
-    if args.json:
-        with open(args.json + ".part", "w") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
-        os.replace(args.json + ".part", args.json)
-
-
 def heading(args):
     """What both kinds of timing record."""
-    import torch
-
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
-    if args.device == "cuda":
-        versions["cudnn"] = torch.backends.cudnn.version()
-    name = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
     return {
-        "peer": "torch", "device": args.device, "device_name": name, "card": card.identity(), "versions": versions,
-        "model": args.desc, "parameters": parameter_count(args.desc), "precision": args.precision,
-        "image_size": args.image_size, "layout": "channels_last",
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["torch_rir.py", *sys.argv[1:]]), "rows": [], "not_run": [], "failed": [],
+        **record.heading("torch_rir.py", args.device), "model": args.desc, "parameters": parameter_count(args.desc),
+        "precision": args.precision, "image_size": args.image_size, "layout": "channels_last", "rows": [],
+        "not_run": [], "failed": [],
     }
 
 
@@ -303,7 +283,7 @@ def main():
     torch.backends.cudnn.allow_tf32 = False
     result = heading(args)
     (time_convolutions if args.layers else time_steps)(args, result)
-    write(args, result)
+    record.write(args.json, result)
     return 1 if result["failed"] else 0
 
 

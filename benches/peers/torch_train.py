@@ -14,16 +14,12 @@ metrics.jsonl: mean losses over a twentieth of an epoch, and of whole epochs wit
 """
 
 import argparse
-import datetime
-import json
 import os
-import platform
-import shlex
 import sys
 import time
 
-import card
 import recipe as recipes
+import record
 from description import parameter_count
 
 STARTED = time.monotonic()
@@ -196,27 +192,12 @@ def train(args, what, images, seed):
 
 
 def heading(args, what):
-    import torch
-
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
-    if args.device == "cuda":
-        versions["cudnn"] = torch.backends.cudnn.version()
-    name = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
+    """Who trained what."""
+    settings = {key: value for key, value in what.items() if key != "folder"}
     return {
-        "peer": "torch", "device": args.device, "device_name": name, "card": card.identity(), "versions": versions,
-        **{key: value for key, value in what.items() if key != "folder"}, "parameters": parameter_count(what["model"]),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["torch_train.py", *sys.argv[1:]]), "runs": [], "not_run": [], "failed": [],
+        **record.heading("torch_train.py", args.device), **settings, "parameters": parameter_count(what["model"]),
+        "runs": [], "not_run": [], "failed": [],
     }
-
-
-def write(path, result):
-    """After every seed, so that what is cut off leaves what it trained."""
-    if path:
-        with open(path + ".part", "w") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
-        os.replace(path + ".part", path)
 
 
 def tell(run):
@@ -262,10 +243,10 @@ def main():
                 result["failed"].append(f"seed {seed}: the loss is not finite after step {run['diverged']}")
             elif not run["finished"]:
                 result["not_run"].append(f"seed {seed}: the time was over after step {run['lines'][-1]['step']}")
-            write(args.json, result)
+            record.write(args.json, result)
     except (ValueError, OSError) as error:
         sys.exit(f"torch_train.py: {error}")
-    write(args.json, result)
+    record.write(args.json, result)
     return 1 if result["failed"] else 0
 
 

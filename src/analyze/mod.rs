@@ -14,7 +14,7 @@ mod activations;
 mod findings;
 mod layers;
 mod measure;
-mod plots;
+pub(crate) mod plots;
 mod quarters;
 mod result;
 pub mod similarity;

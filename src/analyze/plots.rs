@@ -94,7 +94,7 @@ impl Analysis {
             values: &values,
             legend: "debiased linear CKA",
             range: Some((0.0, 1.0)),
-            breaks: &self.starts(),
+            breaks: &starts(&self.places()),
         };
         plot.draw().map(Some)
     }
@@ -123,17 +123,12 @@ impl Analysis {
         series: &[Series],
         levels: &[Level],
     ) -> Result<String> {
-        let names = self.layers.iter().map(|layer| layer.short.clone()).collect();
-        let has_groups = self.layers.iter().any(|layer| layer.short.contains('.'));
-        let x = if has_groups { "layer: group.block.layer" } else { "layer" };
-        let x = Axis { title: format!("{x}{remark}"), scale: Scale::Named(names) };
-        let breaks: Vec<f64> = self.starts().iter().map(|&at| at as f64 - 0.5).collect();
-        Lines { title, x: &x, y, series, levels, breaks: &breaks }.draw()
+        OverLayers { title, remark, layers: &self.places(), y, series, levels }.draw()
     }
 
-    /// The first layer of each group.
-    fn starts(&self) -> Vec<usize> {
-        (1..self.layers.len()).filter(|&at| self.layers[at].group != self.layers[at - 1].group).collect()
+    /// The layers' short names and groups.
+    fn places(&self) -> Vec<(&str, usize)> {
+        self.layers.iter().map(|layer| (layer.short.as_str(), layer.group)).collect()
     }
 
     fn levels(&self) -> Vec<Level> {
@@ -157,6 +152,43 @@ impl Analysis {
             points.filter_map(|(at, layer)| Some(Point { x: at as f64, y: of(layer)?, spread: None }));
         Series { name: name.into(), points: points.collect() }
     }
+}
+
+/// Values over the layers of a network, its groups apart.
+pub(crate) struct OverLayers<'a> {
+    /// Above all.
+    pub title: &'a str,
+    /// Follows the title of the layers' axis.
+    pub remark: &'a str,
+    /// Short names, and groups.
+    pub layers: &'a [(&'a str, usize)],
+    /// Values.
+    pub y: &'a Axis,
+    /// What is drawn, by the layers' places.
+    pub series: &'a [Series],
+    /// Lines across.
+    pub levels: &'a [Level],
+}
+
+impl OverLayers<'_> {
+    /// The figure as SVG.
+    ///
+    /// # Errors
+    /// If it cannot be drawn.
+    pub fn draw(&self) -> Result<String> {
+        let Self { title, remark, layers, y, series, levels } = *self;
+        let names = layers.iter().map(|(name, _)| name.to_string()).collect();
+        let has_groups = layers.iter().any(|(name, _)| name.contains('.'));
+        let x = if has_groups { "layer: group.block.layer" } else { "layer" };
+        let x = Axis { title: format!("{x}{remark}"), scale: Scale::Named(names) };
+        let breaks: Vec<f64> = starts(layers).iter().map(|&at| at as f64 - 0.5).collect();
+        Lines { title, x: &x, y, series, levels, breaks: &breaks }.draw()
+    }
+}
+
+/// The first layer of each group.
+fn starts(layers: &[(&str, usize)]) -> Vec<usize> {
+    (1..layers.len()).filter(|&at| layers[at].1 != layers[at - 1].1).collect()
 }
 
 fn named(quarter: Quarter) -> String {

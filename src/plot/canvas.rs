@@ -10,6 +10,11 @@ use crate::text;
 /// A place.
 pub(super) type At = (f64, f64);
 
+/// Heights of letters.
+pub(super) const TITLE: f64 = 17.0;
+pub(super) const LABEL: f64 = 13.0;
+pub(super) const TICK: f64 = 12.0;
+
 /// How a text stands.
 #[derive(Clone, Copy)]
 pub(super) struct Style {

@@ -4,7 +4,7 @@ use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::even;
-use super::canvas::{Canvas, Style, width, wrapped};
+use super::canvas::{Canvas, LABEL, Style, TICK, TITLE, width, wrapped};
 use super::colour::{self, FAINT, INK, MISSING};
 use crate::error::{Error, Result};
 
@@ -32,10 +32,6 @@ const CELL: (f64, f64) = (14.0, 56.0);
 const WITH_VALUE: f64 = 28.0;
 /// Between groups.
 const GAP: f64 = 3.0;
-/// Heights of letters.
-const TITLE: f64 = 17.0;
-const LABEL: f64 = 13.0;
-const TICK: f64 = 12.0;
 /// Of the bar that says what colours mean.
 const BAR: f64 = 18.0;
 

@@ -4,7 +4,7 @@ use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Ruler;
-use super::canvas::{At, Canvas, Style, width, wrapped};
+use super::canvas::{At, Canvas, LABEL, Style, TICK, TITLE, width, wrapped};
 use super::colour::{self, FAINT, GRID, INK};
 use super::{Axis, Point, Scale, Series};
 use crate::error::{Error, Result};
@@ -38,10 +38,6 @@ pub struct Lines<'a> {
 /// Pixels of the whole.
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 560.0;
-/// Heights of letters.
-const TITLE: f64 = 17.0;
-const LABEL: f64 = 13.0;
-const TICK: f64 = 12.0;
 /// From one name beside the lines to the next.
 const APART: f64 = 19.0;
 /// Between the bars of two series over one name.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::statistics::Estimate;
+use crate::analyze::plots::OverLayers;
 use crate::analyze::{self, Analysis, Effect, LayerReport, Progress, analyze, sample};
 use crate::error::{Error, Kind, Result};
 use crate::graph::Fusions;
-use crate::plot::{Axis, Level, Lines, Point, Scale, Series};
+use crate::plot::{Axis, Level, Point, Scale, Series};
 use crate::train::{Checkpoint, Config, Environment, accuracy_label, file_digest, find_checkpoint};
 
 /// Test images that are classified at once.
@@ -171,16 +172,11 @@ impl Streams {
             series(0, "without the residual stream r", |layer| &layer.without_residual),
             series(1, "without the transient stream t", |layer| &layer.without_transient),
         ];
-        let names = self.layers.iter().map(|layer| layer.layer.clone()).collect();
         let over = if is_over_seeds { "seeds" } else { "test images, of the first seed" };
-        let x = Axis {
-            title: format!("layer: group.block.layer; bars: 95 % intervals over {over}"),
-            scale: Scale::Named(names),
-        };
+        let remark = format!("; bars: 95 % intervals over {over}");
         let y = Axis { title: format!("{}, %", accuracy_label(synthetic, "test")), scale: Scale::Linear };
-        let starts = (1..self.layers.len()).filter(|&at| self.layers[at].group != self.layers[at - 1].group);
-        let breaks: Vec<f64> = starts.map(|at| at as f64 - 0.5).collect();
+        let layers: Vec<(&str, usize)> = self.layers.iter().map(|l| (l.layer.as_str(), l.group)).collect();
         let levels = [Level { name: "the whole network".into(), y: whole }];
-        Lines { title, x: &x, y: &y, series: &series, levels: &levels, breaks: &breaks }.draw()
+        OverLayers { title, remark: &remark, layers: &layers, y: &y, series: &series, levels: &levels }.draw()
     }
 }
